@@ -1,0 +1,1 @@
+"""Storage: engine, typed models and repositories. SQLite and PostgreSQL behave alike behind it."""

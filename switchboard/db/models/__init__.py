@@ -1,0 +1,31 @@
+"""Every table, one file per aggregate."""
+
+from switchboard.db.models.base import Base
+from switchboard.db.models.calendars import (
+    Calendar,
+    CalendarAccount,
+    CalendarObject,
+    CalendarOccurrence,
+    CalendarReminder,
+    CalendarSubscriber,
+)
+from switchboard.db.models.deliveries import OPEN_STATES, Delivery, DeliveryState
+from switchboard.db.models.upkeep import AuditEntry, FileChunk, Heartbeat, KeyCheck, StoredFile
+
+__all__ = [
+    "OPEN_STATES",
+    "AuditEntry",
+    "Base",
+    "Calendar",
+    "CalendarAccount",
+    "CalendarObject",
+    "CalendarOccurrence",
+    "CalendarReminder",
+    "CalendarSubscriber",
+    "Delivery",
+    "DeliveryState",
+    "FileChunk",
+    "Heartbeat",
+    "KeyCheck",
+    "StoredFile",
+]

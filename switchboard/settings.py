@@ -1,0 +1,217 @@
+"""Settings from the environment (and a `.env` file beside the checkout), read once at the start of a process.
+
+Nothing reads them at import. Every problem is reported at once, in words. `.env.example` lists the same names; a test
+compares the two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from switchboard.errors import ConfigError
+
+MIN_SECRET_LENGTH = 32
+
+
+class Settings(BaseSettings):
+    """All settings of a deployment. Times are seconds, sizes are bytes, as the names say."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    data_dir: Path = Field(
+        default=Path("data"), description="folder of the embedded database, Valkey and generated secrets"
+    )
+    database_url: str = Field(default="", description="PostgreSQL; empty: SQLite in DATA_DIR")
+    redis_url: str = Field(default="", description="Redis 7 or Valkey 8 and newer; empty: embedded Valkey in DATA_DIR")
+    redis_tls_self_signed: bool = Field(
+        default=False, description="accept a self-signed certificate of a rediss:// server"
+    )
+    database_connections: int = Field(
+        default=18, ge=2, le=500, description="connections all processes of this deployment share"
+    )
+    public_url: str = Field(
+        default="", description="our address as remotes see it, for example https://hub.example.org"
+    )
+    secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(), description="comma list, newest first, each at least 32 characters; encrypts secrets at rest"
+    )
+    admin_token: SecretStr | None = Field(
+        default=None, description="bearer token of the administration routes and of /metrics"
+    )
+
+    host: str = Field(
+        default="127.0.0.1", description="address the web process listens on; 0.0.0.0 on a host that routes to it"
+    )
+    port: int = Field(default=8000, ge=0, le=65535, description="port of the web process")
+    web_threads: int = Field(default=8, ge=1, le=128, description="threads of a web process")
+    max_body_bytes: int = Field(default=1_048_576, ge=1024, description="largest request body accepted")
+    body_read_seconds: float = Field(default=10.0, gt=0, description="time a client has to send its whole request body")
+    worker_threads: int = Field(default=12, ge=1, le=256, description="threads of the worker process")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "pretty"] = Field(
+        default="auto", description="auto: pretty on a terminal, else JSON"
+    )
+
+    flower_user: str = Field(default="operator", min_length=1, description="name that opens Flower")
+    flower_password: SecretStr | None = Field(
+        default=None, description="password that opens Flower; embedded mode makes one"
+    )
+    flower_port: int = Field(default=5555, ge=0, le=65535)
+    flower_writable: bool = Field(
+        default=False, description="let whoever opens Flower also control workers and run tasks"
+    )
+    flower_url: str = Field(default="", description="where operators find Flower, for links")
+    flower_max_tasks: int = Field(default=5_000, ge=100, description="tasks that Flower remembers, about 8 KiB each")
+
+    mattermost_url: str = Field(default="", description="address of the Mattermost server; empty: the sandbox's twin")
+    mattermost_token: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("MATTERMOST_TOKEN", "MM_APP_TOKEN"),
+        description="access token of the bot account",
+    )
+    calendar_poll_seconds: int = Field(
+        default=120, ge=15, le=86_400, description="time between two polls of an account"
+    )
+    retention_days: int = Field(default=90, ge=1, description="days after which message texts and files are erased")
+    allowed_private_addresses: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="comma list of host:port that users' URLs may reach although they are private"
+    )
+
+    @field_validator("secret_keys", "allowed_private_addresses", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _long_enough(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key.get_secret_value()) < MIN_SECRET_LENGTH for key in keys):
+            raise ValueError(f"each key needs at least {MIN_SECRET_LENGTH} characters")
+        return keys
+
+    @field_validator("admin_token")
+    @classmethod
+    def _guessable_token(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and len(token.get_secret_value()) < MIN_SECRET_LENGTH:
+            raise ValueError(f"needs at least {MIN_SECRET_LENGTH} characters")
+        return token
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, url: str) -> str:
+        scheme, separator, rest = url.partition("://")
+        if not url:
+            return url
+        if scheme in ("postgres", "postgresql", "postgresql+psycopg") and separator:
+            return f"postgresql+psycopg://{rest}"
+        if scheme == "sqlite" and separator:
+            return url
+        raise ValueError("must begin with postgresql:// (or postgres://), or sqlite:// for a file")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, url: str) -> str:
+        if url and urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("must begin with redis:// or rediss://")
+        return url
+
+    @field_validator("mattermost_url", "public_url", "flower_url")
+    @classmethod
+    def _http(cls, url: str) -> str:
+        if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
+            raise ValueError("must be a whole address that begins with https:// (or http://)")
+        return url.rstrip("/")
+
+    @field_validator("allowed_private_addresses")
+    @classmethod
+    def _host_and_port(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        for address in addresses:
+            host, _, port = address.rpartition(":")
+            if not host or not port.isdigit():
+                raise ValueError(f"{address!r} is not host:port")
+        return addresses
+
+    @model_validator(mode="after")
+    def _complete(self) -> Settings:
+        problems = []
+        if self.database_url.startswith("postgresql") and not self.secret_keys:
+            problems.append("SECRET_KEYS must be set once DATABASE_URL is: lost keys are lost secrets")
+        if self.mattermost_url and self.mattermost_token is None:
+            problems.append("MATTERMOST_TOKEN must be set once MATTERMOST_URL is")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def sqlite_path(self) -> Path:
+        """The embedded database's file."""
+        return self.data_dir / "switchboard.sqlite3"
+
+    @property
+    def effective_database_url(self) -> str:
+        """A SQLAlchemy URL: DATABASE_URL, or SQLite in the data folder."""
+        return self.database_url or f"sqlite:///{self.sqlite_path}"
+
+
+def environment_names() -> dict[str, str]:
+    """Every environment variable that is read, with its description (aliases included)."""
+    names: dict[str, str] = {}
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        choices = [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [name.upper()]
+        for choice in choices:
+            names[choice] = field.description or ""
+    return names
+
+
+def load_settings() -> Settings:
+    """Read the settings; raise ConfigError that lists every problem, one a line.
+
+    What a `make run` of the same data folder chose by itself (ports, the embedded Valkey, the sandbox's twins) fills
+    the settings that are empty, so that a command in another terminal reaches the same servers.
+    """
+    try:
+        settings = Settings()
+        chosen: dict[str, Any] = dict(running_settings(settings.data_dir))
+        return Settings(**{name: value for name, value in chosen.items() if not getattr(settings, name, None)})
+    except ValidationError as error:
+        lines = [
+            _in_words(problem["loc"], problem["msg"])
+            for problem in error.errors(include_input=False, include_url=False)
+        ]
+        raise ConfigError("The configuration cannot be used:\n" + "\n".join(f"  - {line}" for line in lines)) from None
+
+
+def running_settings(data_dir: Path) -> dict[str, str]:
+    """Settings (by field name) that the running supervisor of this data folder chose; empty when none is running.
+
+    They stand in `run.json` with the supervisor's process id; a file whose process is gone is a leftover and ignored.
+    """
+    try:
+        state = json.loads((data_dir / "run.json").read_text(encoding="utf-8"))
+        os.kill(int(state["pid"]), 0)
+        return {str(name): str(value) for name, value in state["settings"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _in_words(location: tuple[int | str, ...], message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return f"{str(location[0]).upper()}: {message}" if location else message
