@@ -74,7 +74,6 @@ def upgrade() -> None:
         sa.Column("next_attempt_at", UTC_TIME, nullable=False),
         sa.Column("expires_at", UTC_TIME, nullable=True),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("repeats", sa.Integer(), nullable=False),
         sa.Column("first_attempt_at", UTC_TIME, nullable=True),
         sa.Column("remote_id", sa.String(length=128), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),

@@ -69,7 +69,6 @@ class Delivery(Base):
     next_attempt_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)
-    repeats: Mapped[int] = mapped_column(default=0)
     first_attempt_at: Mapped[datetime | None]
     remote_id: Mapped[str | None] = mapped_column(String(128))
     reason: Mapped[str | None] = mapped_column(Text)

@@ -1,0 +1,308 @@
+"""The delivery ledger's rows and their transitions.
+
+    PENDING -> CLAIMED -> SENDING -> SENT -> READ        ends: DEAD, EXPIRED
+                  |           |
+               PENDING     UNCERTAIN -> SENT | PENDING
+
+Every transition is an UPDATE guarded by state and fence; its row count decides whether it took place. CLAIMED whose lease
+ended goes back to PENDING, because nothing was sent; SENDING whose lease ended is UNCERTAIN, because something may have
+been. Of one subject only the oldest open row may be claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, Select, Update, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from switchboard.db.models import OPEN_STATES, Delivery, DeliveryState
+from switchboard.db.upsert import insert_ignoring_conflicts
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelivery:
+    """A message to enter in the ledger; `key` is unique for all time, `body` holds the facts to render it from."""
+
+    channel: str
+    kind: str
+    key: str
+    subject: str
+    recipient: str
+    body: Mapping[str, Any] = field(default_factory=dict)
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClaimedDelivery:
+    """A row in the hands of one sender (or one looker, for UNCERTAIN ones) until `claimed_until`."""
+
+    id: int
+    channel: str
+    kind: str
+    key: str
+    subject: str
+    recipient: str
+    body: Mapping[str, Any]
+    fence: int
+    claimed_until: datetime
+    expires_at: datetime | None
+    attempts: int
+    first_attempt_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep moved: rows back to PENDING, to UNCERTAIN, to EXPIRED."""
+
+    released: int
+    uncertain: int
+    expired: int
+
+
+class DeliveryRepository:
+    """The ledger inside one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, deliveries: Sequence[NewDelivery], now: datetime) -> list[int]:
+        """Enter messages; those whose key stands already are left out. Return the ids of the new rows, in order."""
+        return insert_ignoring_conflicts(
+            self._session,
+            Delivery,
+            [
+                {
+                    "channel": new.channel,
+                    "kind": new.kind,
+                    "key": new.key,
+                    "subject": new.subject,
+                    "recipient": new.recipient,
+                    "body": dict(new.body),
+                    "state": DeliveryState.PENDING,
+                    "fence": 0,
+                    "attempts": 0,
+                    "next_attempt_at": now,
+                    "expires_at": new.expires_at,
+                    "created_at": now,
+                }
+                for new in deliveries
+            ],
+            Delivery.id,
+        )
+
+    def claim(
+        self,
+        channel: str,
+        *,
+        owner: str,
+        now: datetime,
+        lease: timedelta,
+        ids: Sequence[int] | None = None,
+        limit: int = 50,
+        state: DeliveryState = DeliveryState.PENDING,
+    ) -> list[ClaimedDelivery]:
+        """Take due rows, the oldest open one of each subject, for `lease`; of `ids` where they are given.
+
+        With state UNCERTAIN the rows are taken to be looked up and stay UNCERTAIN.
+        """
+        older = aliased(Delivery)
+        due = (
+            select(Delivery.id)
+            .where(
+                Delivery.channel == channel,
+                Delivery.state == state,
+                Delivery.next_attempt_at <= now,
+                ~exists().where(
+                    older.subject == Delivery.subject, older.id < Delivery.id, older.state.in_(OPEN_STATES)
+                ),
+            )
+            .order_by(Delivery.next_attempt_at, Delivery.id)
+            .limit(limit)
+        )
+        if state is DeliveryState.PENDING:
+            due = due.where(or_(Delivery.expires_at.is_(None), Delivery.expires_at > now))
+        else:
+            due = due.where(or_(Delivery.claimed_until.is_(None), Delivery.claimed_until <= now))
+        if ids is not None:
+            due = due.where(Delivery.id.in_(ids))
+        held = DeliveryState.CLAIMED if state is DeliveryState.PENDING else state
+        claimed = self._session.scalars(
+            update(Delivery)
+            .where(Delivery.id.in_(self._unlocked(due)), Delivery.state == state)
+            .values(state=held, owner=owner, fence=Delivery.fence + 1, claimed_until=now + lease)
+            .returning(Delivery)
+            .execution_options(synchronize_session=False, populate_existing=True)
+        ).all()
+        return sorted((_claimed(row, now + lease) for row in claimed), key=lambda row: row.id)
+
+    def begin_sending(self, claimed: Sequence[ClaimedDelivery], now: datetime) -> set[int]:
+        """Mark rows SENDING before their first byte leaves; return the ids still ours. Commit before you send."""
+        return self._transition(
+            claimed,
+            DeliveryState.CLAIMED,
+            state=DeliveryState.SENDING,
+            attempts=Delivery.attempts + 1,
+            first_attempt_at=func.coalesce(Delivery.first_attempt_at, now),
+        )
+
+    def record_sent(self, remote_ids: Mapping[ClaimedDelivery, str], now: datetime) -> int:
+        """The remote has them under these ids, by an answer or by a look-up; return how many rows moved."""
+        return sum(
+            len(
+                self._transition(
+                    [claimed],
+                    *(DeliveryState.SENDING, DeliveryState.UNCERTAIN),
+                    state=DeliveryState.SENT,
+                    remote_id=remote_id,
+                    finished_at=now,
+                    claimed_until=None,
+                    reason=None,
+                )
+            )
+            for claimed, remote_id in remote_ids.items()
+        )
+
+    def record_unsent(
+        self, claimed: Sequence[ClaimedDelivery], *, next_attempt_at: datetime, reason: str | None
+    ) -> None:
+        """Nothing took effect: the rows wait for another try."""
+        self._transition(
+            claimed,
+            *(DeliveryState.CLAIMED, DeliveryState.SENDING, DeliveryState.UNCERTAIN),
+            state=DeliveryState.PENDING,
+            next_attempt_at=next_attempt_at,
+            claimed_until=None,
+            reason=reason,
+        )
+
+    def record_uncertain(self, claimed: Sequence[ClaimedDelivery], *, look_at: datetime, reason: str) -> None:
+        """The answer was lost: the rows wait until `look_at` to be looked up, and hold their subjects back."""
+        self._transition(
+            claimed,
+            *(DeliveryState.SENDING, DeliveryState.UNCERTAIN),
+            state=DeliveryState.UNCERTAIN,
+            next_attempt_at=look_at,
+            claimed_until=None,
+            reason=reason,
+        )
+
+    def record_dead(self, claimed: Sequence[ClaimedDelivery], *, reason: str, now: datetime) -> None:
+        """The remote refused for good."""
+        self._end(claimed, DeliveryState.DEAD, reason, now)
+
+    def record_expired(self, claimed: Sequence[ClaimedDelivery], *, reason: str, now: datetime) -> None:
+        """The message is of no use any more and was provably not sent."""
+        self._end(claimed, DeliveryState.EXPIRED, reason, now)
+
+    def sweep(self, now: datetime, *, settle: timedelta) -> Swept:
+        """End leases that ran out and expire what came too late. `settle` is the wait before an UNCERTAIN one is looked up."""
+        lost = Delivery.claimed_until <= now
+        released = self._count(
+            update(Delivery)
+            .where(Delivery.state == DeliveryState.CLAIMED, lost)
+            .values(state=DeliveryState.PENDING, claimed_until=None, next_attempt_at=now, fence=Delivery.fence + 1)
+        )
+        uncertain = self._count(
+            update(Delivery)
+            .where(Delivery.state == DeliveryState.SENDING, lost)
+            .values(
+                state=DeliveryState.UNCERTAIN,
+                claimed_until=None,
+                next_attempt_at=now + settle,
+                fence=Delivery.fence + 1,
+                reason="the sender vanished during the call",
+            )
+        )
+        expired = self._count(
+            update(Delivery)
+            .where(Delivery.state == DeliveryState.PENDING, Delivery.expires_at <= now)
+            .values(
+                state=DeliveryState.EXPIRED, finished_at=now, reason=func.coalesce(Delivery.reason, "came too late")
+            )
+        )
+        return Swept(released=released, uncertain=uncertain, expired=expired)
+
+    def due_ids(self, channel: str, state: DeliveryState, now: datetime, *, limit: int) -> list[int]:
+        """Ids of rows that wait in `state` and are due, oldest first: what a lost queue message left behind."""
+        return list(
+            self._session.scalars(
+                select(Delivery.id)
+                .where(Delivery.channel == channel, Delivery.state == state, Delivery.next_attempt_at <= now)
+                .order_by(Delivery.next_attempt_at, Delivery.id)
+                .limit(limit)
+            )
+        )
+
+    def following_ids(self, subjects: Sequence[str], now: datetime) -> list[int]:
+        """The oldest open row of each subject, where it is PENDING and due: who comes next after a send."""
+        oldest = (
+            select(func.min(Delivery.id))
+            .where(Delivery.subject.in_(subjects), Delivery.state.in_(OPEN_STATES))
+            .group_by(Delivery.subject)
+        )
+        return list(
+            self._session.scalars(
+                select(Delivery.id).where(
+                    Delivery.id.in_(oldest), Delivery.state == DeliveryState.PENDING, Delivery.next_attempt_at <= now
+                )
+            )
+        )
+
+    def _transition(self, claimed: Sequence[ClaimedDelivery], *states: DeliveryState, **values: Any) -> set[int]:
+        """Guarded UPDATE of rows that are still in one of `states` under their claim's fence; the ids that moved."""
+        moved: set[int] = set()
+        by_fence: dict[int, list[int]] = {}
+        for row in claimed:
+            by_fence.setdefault(row.fence, []).append(row.id)
+        for fence, ids in by_fence.items():
+            moved.update(
+                self._session.scalars(
+                    update(Delivery)
+                    .where(Delivery.id.in_(ids), Delivery.fence == fence, Delivery.state.in_(states))
+                    .values(**values)
+                    .returning(Delivery.id)
+                    .execution_options(synchronize_session=False)
+                )
+            )
+        return moved
+
+    def _end(self, claimed: Sequence[ClaimedDelivery], state: DeliveryState, reason: str, now: datetime) -> None:
+        self._transition(
+            claimed,
+            *(DeliveryState.CLAIMED, DeliveryState.SENDING, DeliveryState.UNCERTAIN),
+            state=state,
+            reason=reason,
+            finished_at=now,
+            claimed_until=None,
+        )
+
+    def _count(self, statement: Update) -> int:
+        result = self._session.execute(statement.execution_options(synchronize_session=False))
+        return int(cast("CursorResult[Any]", result).rowcount)
+
+    def _unlocked(self, due: Select[int]) -> Select[int]:
+        """On PostgreSQL, pass over rows that another claimer has in hand; SQLite has one writer at a time."""
+        if self._session.get_bind().dialect.name == "postgresql":
+            return due.with_for_update(skip_locked=True, of=Delivery)
+        return due
+
+
+def _claimed(row: Delivery, claimed_until: datetime) -> ClaimedDelivery:
+    return ClaimedDelivery(
+        id=row.id,
+        channel=row.channel,
+        kind=row.kind,
+        key=row.key,
+        subject=row.subject,
+        recipient=row.recipient,
+        body=row.body or {},
+        fence=row.fence,
+        claimed_until=claimed_until,
+        expires_at=row.expires_at,
+        attempts=row.attempts,
+        first_attempt_at=row.first_attempt_at,
+    )

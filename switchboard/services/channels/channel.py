@@ -1,0 +1,55 @@
+"""What the ledger asks of a channel, and what of those who write the messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from switchboard.db.repositories.deliveries import ClaimedDelivery
+from switchboard.texts.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Obsolete:
+    """The message is of no use any more; `reason` says why in the ledger."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A message ready to be sent; `address` is where the channel delivers, None where it has to find out."""
+
+    message: Message
+    address: str | None = field(default=None)
+
+
+class Renderer(Protocol):
+    """Writes the messages of some kinds, at the moment they are sent, so that they say what is true then."""
+
+    def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
+        """One result per delivery id."""
+
+
+class Channel(Protocol):
+    """A way to people.
+
+    `call_timeout` is the longest a send can take; `settle` is how long after a lost call the remote may still carry it
+    out: an UNCERTAIN message is not looked up earlier.
+    """
+
+    name: str
+    call_timeout: timedelta
+    settle: timedelta
+
+    def send(self, delivery: ClaimedDelivery, rendered: Rendered) -> str:
+        """Send and return the remote's id of the message.
+
+        TransientError: nothing took effect, try later. UncertainError: the answer was lost. AuthError: the channel itself
+        is not accepted, every message waits. Another PermanentError: this message cannot be delivered.
+        """
+
+    def find(self, delivery: ClaimedDelivery) -> str | None:
+        """The remote's id of a message that may have been sent, None where it provably was not; TransientError otherwise."""

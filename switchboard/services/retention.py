@@ -1,0 +1,70 @@
+"""Erases texts and files that were kept long enough. Ids stay, so that nothing is ever sent twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, null, select, update
+from sqlalchemy.orm import InstrumentedAttribute
+
+from switchboard.db.engine import Database
+from switchboard.db.models import Base, CalendarOccurrence, Delivery, StoredFile
+
+BATCH = 1_000
+UNFINISHED_FILE_AGE = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """How many of each were erased."""
+
+    message_texts: int
+    files: int
+    occurrences: int
+
+
+class Retention:
+    """Erases what is older than `keep`."""
+
+    def __init__(self, database: Database, keep: timedelta) -> None:
+        self._database = database
+        self._keep = keep
+
+    def erase(self, now: datetime) -> Erased:
+        """Erase in small transactions; safe to stop and to repeat."""
+        before = now - self._keep
+        return Erased(
+            message_texts=self._erase_message_texts(before),
+            files=self._delete(StoredFile, StoredFile.id, StoredFile.created_at < before)
+            + self._delete(
+                StoredFile,
+                StoredFile.id,
+                StoredFile.sha256.is_(None),
+                StoredFile.created_at < now - UNFINISHED_FILE_AGE,
+            ),
+            occurrences=self._delete(CalendarOccurrence, CalendarOccurrence.id, CalendarOccurrence.end_at < before),
+        )
+
+    def _erase_message_texts(self, before: datetime) -> int:
+        total = 0
+        while True:
+            with self._database.write() as session:
+                ids = select(Delivery.id).where(Delivery.finished_at < before, Delivery.body.is_not(None)).limit(BATCH)
+                erased = session.scalars(
+                    update(Delivery).where(Delivery.id.in_(ids)).values(body=null(), reason=None).returning(Delivery.id)
+                ).all()
+            total += len(erased)
+            if len(erased) < BATCH:
+                return total
+
+    def _delete(self, model: type[Base], key: InstrumentedAttribute[Any], *conditions: ColumnElement[bool]) -> int:
+        total = 0
+        while True:
+            with self._database.write() as session:
+                ids = select(key).where(*conditions).limit(BATCH)
+                deleted = session.scalars(delete(model).where(key.in_(ids)).returning(key)).all()
+            total += len(deleted)
+            if len(deleted) < BATCH:
+                return total
