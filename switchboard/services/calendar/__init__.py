@@ -1,0 +1,1 @@
+"""Calendar use cases: accounts, polling, expansion, agendas, reminders and notices."""

@@ -1,0 +1,121 @@
+"""The day's agenda: once per local date, at the wall-clock time its reader chose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from switchboard.db.engine import Database
+from switchboard.db.models import CalendarAccount, CalendarOccurrence, CalendarSubscriber
+from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
+from switchboard.db.repositories.heartbeats import beat
+from switchboard.domain.calendar.agenda import select_day
+from switchboard.domain.calendar.occurrences import Occurrence
+from switchboard.domain.calendar.reminders import agenda_key
+from switchboard.domain.calendar.wall_clock import AGENDA_USEFUL_FOR, agenda_is_still_useful, day_window, next_agenda
+from switchboard.logs import get_logger
+from switchboard.services.channels.channel import Obsolete, Rendered
+from switchboard.texts.messages import agenda_message
+
+KIND = "calendar.agenda"
+HEARTBEAT = "calendar.agendas.scan_due"
+
+log = get_logger(__name__)
+
+
+class Agendas:
+    """The agendas' use cases; renders the ledger's agendas."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def claim_due(self, *, limit: int = 2_000, batch: int = 50) -> list[list[int]]:
+        """Enter due agendas in the ledger and set everyone's next one, in one transaction; return ids in batches.
+
+        After a downtime the agenda of today is entered late while it is useful; one of an earlier day never.
+        """
+        now = self._clock()
+        deliveries: list[NewDelivery] = []
+        with self._database.write() as session:
+            beat(session, HEARTBEAT, now)
+            due = (
+                select(CalendarSubscriber)
+                .where(CalendarSubscriber.next_agenda_at <= now)
+                .order_by(CalendarSubscriber.next_agenda_at)
+                .limit(limit)
+            )
+            if self._database.dialect == "postgresql":
+                due = due.with_for_update(skip_locked=True)
+            for subscriber in session.scalars(due):
+                delivery = _delivery(subscriber, now)
+                if delivery is None:
+                    log.info("agenda_too_late", subscriber_id=subscriber.id, date=str(subscriber.next_agenda_date))
+                else:
+                    deliveries.append(delivery)
+                schedule_next(subscriber, now)
+            ids = DeliveryRepository(session).add(deliveries, now)
+        return [ids[start : start + batch] for start in range(0, len(ids), batch)]
+
+    def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
+        """See Renderer: the agenda as the store knows it now."""
+        with self._database.read() as session:
+            return {delivery.id: self._render(session, delivery, now) for delivery in deliveries}
+
+    def _render(self, session: Session, delivery: ClaimedDelivery, now: datetime) -> Rendered | Obsolete:
+        subscriber = session.get(CalendarSubscriber, delivery.body["subscriber_id"])
+        if subscriber is None or not subscriber.agenda_enabled:
+            return Obsolete("agendas were switched off")
+        zone = ZoneInfo(subscriber.zone)
+        day = date.fromisoformat(delivery.body["date"])
+        if not agenda_is_still_useful(day, datetime.fromisoformat(delivery.body["fire_at"]), now, zone):
+            return Obsolete("another day had begun")
+        agenda = select_day(occurrences_between(session, subscriber.id, *day_window(day, zone)), day, zone)
+        if agenda.is_empty and not subscriber.agenda_on_empty_days:
+            return Obsolete("an empty day, and empty days are switched off")
+        return Rendered(agenda_message(agenda, zone=zone, locale=subscriber.locale), address=subscriber.dm_channel_id)
+
+
+def schedule_next(subscriber: CalendarSubscriber, now: datetime) -> None:
+    """Set when the next agenda goes out, or None while agendas are off or no weekday is chosen."""
+    upcoming = None
+    if subscriber.agenda_enabled and subscriber.weekdays:
+        weekdays = frozenset(weekday - 1 for weekday in subscriber.weekdays)  # the domain counts from Monday = 0
+        upcoming = next_agenda(now, ZoneInfo(subscriber.zone), subscriber.agenda_time, weekdays)
+    subscriber.next_agenda_date, subscriber.next_agenda_at = upcoming if upcoming is not None else (None, None)
+
+
+def occurrences_between(session: Session, subscriber_id: int, start: datetime, end: datetime) -> list[Occurrence]:
+    """A subscriber's occurrences that touch the time from `start` to `end`, over all accounts and watched calendars."""
+    rows = session.scalars(
+        select(CalendarOccurrence.details)
+        .join(CalendarAccount, CalendarAccount.id == CalendarOccurrence.account_id)
+        .where(
+            CalendarAccount.subscriber_id == subscriber_id,
+            CalendarOccurrence.start_at < end,
+            CalendarOccurrence.end_at >= start,
+        )
+        .order_by(CalendarOccurrence.start_at)
+    )
+    return [Occurrence.from_json(details) for details in rows]
+
+
+def _delivery(subscriber: CalendarSubscriber, now: datetime) -> NewDelivery | None:
+    day, fire_at = subscriber.next_agenda_date, subscriber.next_agenda_at
+    if day is None or fire_at is None:
+        return None
+    if not agenda_is_still_useful(day, fire_at, now, ZoneInfo(subscriber.zone)):
+        return None
+    return NewDelivery(
+        channel="mattermost",
+        kind=KIND,
+        key=agenda_key(user_id=subscriber.mattermost_user_id, local_date=day),
+        subject=f"mattermost:{subscriber.mattermost_user_id}",
+        recipient=subscriber.mattermost_user_id,
+        body={"subscriber_id": subscriber.id, "date": day.isoformat(), "fire_at": fire_at.isoformat()},
+        expires_at=fire_at + AGENDA_USEFUL_FOR,
+    )

@@ -1,0 +1,161 @@
+"""Reminders before meetings: from the due table into the ledger, and their text at the moment of sending."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import delete, select
+
+from switchboard.db.engine import Database
+from switchboard.db.models import CalendarAccount, CalendarOccurrence, CalendarReminder, CalendarSubscriber
+from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
+from switchboard.db.repositories.heartbeats import beat
+from switchboard.domain.calendar.occurrences import Occurrence
+from switchboard.domain.calendar.reminders import delivery_key
+from switchboard.services.channels.channel import Obsolete, Rendered
+from switchboard.texts.messages import reminder_message
+
+KIND = "calendar.reminder"
+HEARTBEAT = "calendar.reminders.scan_due"
+
+
+class Reminders:
+    """The due table's use cases; renders the ledger's reminders."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def claim_due(self, *, limit: int = 5_000, batch: int = 50) -> list[list[int]]:
+        """Move due reminders into the ledger, in one transaction; return the new deliveries' ids in batches.
+
+        A reminder that stands in the ledger already (the same meeting in a second calendar, the same tick twice) is
+        dropped by its key.
+        """
+        now = self._clock()
+        with self._database.write() as session:
+            beat(session, HEARTBEAT, now)
+            due = (
+                select(
+                    CalendarReminder.id,
+                    CalendarReminder.minutes,
+                    CalendarReminder.fire_at,
+                    CalendarReminder.subscriber_id,
+                    CalendarSubscriber.mattermost_user_id,
+                    CalendarOccurrence.uid,
+                    CalendarOccurrence.recurrence_id,
+                    CalendarOccurrence.start_at,
+                )
+                .join(CalendarOccurrence, CalendarOccurrence.id == CalendarReminder.occurrence_id)
+                .join(CalendarSubscriber, CalendarSubscriber.id == CalendarReminder.subscriber_id)
+                .where(CalendarReminder.fire_at <= now)
+                .order_by(CalendarReminder.fire_at)
+                .limit(limit)
+            )
+            if self._database.dialect == "postgresql":
+                due = due.with_for_update(of=CalendarReminder, skip_locked=True)
+            rows = session.execute(due).all()
+            ids = DeliveryRepository(session).add([_delivery(row) for row in _one_each(rows)], now)
+            session.execute(
+                delete(CalendarReminder)
+                .where(CalendarReminder.id.in_([row.id for row in rows]))
+                .execution_options(synchronize_session=False)
+            )
+        return [ids[start : start + batch] for start in range(0, len(ids), batch)]
+
+    def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
+        """See Renderer. A meeting that was moved, cancelled or declined since is not reminded of."""
+        subscriber_ids = {delivery.body["subscriber_id"] for delivery in deliveries}
+        uids = {delivery.body["uid"] for delivery in deliveries}
+        with self._database.read() as session:
+            subscribers = {
+                subscriber.id: subscriber
+                for subscriber in session.scalars(
+                    select(CalendarSubscriber).where(CalendarSubscriber.id.in_(subscriber_ids))
+                )
+            }
+            found = session.execute(
+                select(CalendarAccount.subscriber_id, CalendarOccurrence.details)
+                .join(CalendarAccount, CalendarAccount.id == CalendarOccurrence.account_id)
+                .where(
+                    CalendarAccount.subscriber_id.in_(subscriber_ids),
+                    CalendarOccurrence.uid.in_(uids),
+                    CalendarOccurrence.start_at.in_({_start(delivery) for delivery in deliveries}),
+                    ~CalendarOccurrence.declined,
+                )
+            ).all()
+        meetings: dict[tuple[Any, ...], Occurrence] = {}
+        for row in found:
+            occurrence = Occurrence.from_json(row.details)
+            meetings[row.subscriber_id, occurrence.uid, occurrence.recurrence_id, occurrence.start] = occurrence
+        return {
+            delivery.id: _render(
+                delivery,
+                subscribers.get(delivery.body["subscriber_id"]),
+                meetings.get(
+                    (
+                        delivery.body["subscriber_id"],
+                        delivery.body["uid"],
+                        delivery.body["recurrence_id"],
+                        _start(delivery),
+                    )
+                ),
+                now,
+            )
+            for delivery in deliveries
+        }
+
+
+def _one_each(rows: Sequence[Any]) -> list[Any]:
+    """After a downtime several reminders of one meeting are due at once: the one nearest to the start stands for all."""
+    nearest: dict[tuple[int, str, str, datetime], Any] = {}
+    for row in rows:
+        meeting = (row.subscriber_id, row.uid, row.recurrence_id, row.start_at)
+        if meeting not in nearest or row.minutes < nearest[meeting].minutes:
+            nearest[meeting] = row
+    return list(nearest.values())
+
+
+def _delivery(row: Any) -> NewDelivery:
+    return NewDelivery(
+        channel="mattermost",
+        kind=KIND,
+        key=delivery_key(
+            user_id=row.mattermost_user_id,
+            kind=KIND,
+            minutes=row.minutes,
+            uid=row.uid,
+            recurrence_id=row.recurrence_id,
+            start=row.start_at,
+        ),
+        subject=f"mattermost:{row.mattermost_user_id}",
+        recipient=row.mattermost_user_id,
+        body={
+            "subscriber_id": row.subscriber_id,
+            "uid": row.uid,
+            "recurrence_id": row.recurrence_id,
+            "start": row.start_at.isoformat(),
+            "minutes": row.minutes,
+        },
+        expires_at=row.start_at,
+    )
+
+
+def _render(
+    delivery: ClaimedDelivery, subscriber: CalendarSubscriber | None, meeting: Occurrence | None, now: datetime
+) -> Rendered | Obsolete:
+    if subscriber is None or not subscriber.reminders_enabled:
+        return Obsolete("reminders were switched off")
+    if meeting is None:
+        return Obsolete("the meeting was moved, cancelled or declined")
+    message = reminder_message(
+        meeting, delivery.body["minutes"], now, zone=ZoneInfo(subscriber.zone), locale=subscriber.locale
+    )
+    return Rendered(message, address=subscriber.dm_channel_id)
+
+
+def _start(delivery: ClaimedDelivery) -> datetime:
+    return datetime.fromisoformat(delivery.body["start"])

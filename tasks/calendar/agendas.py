@@ -1,0 +1,16 @@
+"""The daily agendas."""
+
+from __future__ import annotations
+
+from switchboard import wiring
+from tasks.app import app
+from tasks.delivery.mattermost import send
+
+
+@app.task(name="calendar.agendas.scan_due", soft_time_limit=15)
+def scan_due() -> int:
+    """Enter the agendas that are due in the ledger and queue them in batches; return how many."""
+    batches = wiring.agendas().claim_due()
+    for delivery_ids in batches:
+        send.delay(delivery_ids=delivery_ids)
+    return sum(map(len, batches))

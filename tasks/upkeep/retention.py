@@ -1,0 +1,15 @@
+"""Erasing what was kept long enough."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from switchboard import wiring
+from tasks.app import app
+
+
+@app.task(name="upkeep.retention.erase", soft_time_limit=240)
+def erase() -> dict[str, int]:
+    """Erase old message texts, files and occurrences; return how many of each."""
+    return asdict(wiring.retention().erase(datetime.now(UTC)))
