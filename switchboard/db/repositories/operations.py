@@ -1,0 +1,63 @@
+"""What operators look at: lists and counts over other aggregates' tables, read-only and without texts or secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.orm import Session
+
+from switchboard.db.models import OPEN_STATES, CalendarAccount, CalendarSubscriber, Delivery
+
+
+def account_rows(session: Session) -> Sequence[Row[tuple[CalendarAccount, str]]]:
+    """Every calendar account with the Mattermost user id of its owner, oldest first."""
+    query = select(CalendarAccount, CalendarSubscriber.mattermost_user_id).join(
+        CalendarSubscriber, CalendarSubscriber.id == CalendarAccount.subscriber_id
+    )
+    return session.execute(query.order_by(CalendarAccount.id)).all()
+
+
+def account_row(session: Session, account_id: int) -> Row[tuple[CalendarAccount, str]] | None:
+    """One calendar account with the Mattermost user id of its owner."""
+    query = select(CalendarAccount, CalendarSubscriber.mattermost_user_id).join(
+        CalendarSubscriber, CalendarSubscriber.id == CalendarAccount.subscriber_id
+    )
+    return session.execute(query.where(CalendarAccount.id == account_id)).first()
+
+
+def delivery_rows(session: Session, *, state: str | None, before_id: int | None, limit: int) -> Sequence[Delivery]:
+    """Deliveries, newest first."""
+    query = select(Delivery).order_by(Delivery.id.desc()).limit(limit)
+    if state is not None:
+        query = query.where(Delivery.state == state)
+    if before_id is not None:
+        query = query.where(Delivery.id < before_id)
+    return session.scalars(query).all()
+
+
+def account_counts(session: Session) -> dict[str, int]:
+    """Calendar accounts by state."""
+    query = select(CalendarAccount.state, func.count()).group_by(CalendarAccount.state)
+    return {state: count for state, count in session.execute(query).tuples()}
+
+
+def open_delivery_counts(session: Session) -> dict[tuple[str, str], int]:
+    """Open deliveries by channel and state."""
+    query = select(Delivery.channel, Delivery.state, func.count()).where(Delivery.state.in_(OPEN_STATES))
+    rows = session.execute(query.group_by(Delivery.channel, Delivery.state)).tuples()
+    return {(channel, state): count for channel, state, count in rows}
+
+
+def finished_delivery_counts(session: Session, *, since: datetime) -> dict[tuple[str, str], int]:
+    """Deliveries that ended at or after `since`, by channel and state."""
+    query = select(Delivery.channel, Delivery.state, func.count()).where(Delivery.finished_at >= since)
+    rows = session.execute(query.group_by(Delivery.channel, Delivery.state)).tuples()
+    return {(channel, state): count for channel, state, count in rows}
+
+
+def oldest_open_deliveries(session: Session) -> dict[str, datetime]:
+    """When the oldest open delivery of each channel was entered."""
+    query = select(Delivery.channel, func.min(Delivery.created_at)).where(Delivery.state.in_(OPEN_STATES))
+    return {channel: created for channel, created in session.execute(query.group_by(Delivery.channel)).tuples()}
