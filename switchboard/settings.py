@@ -7,7 +7,7 @@ compares the two.
 from __future__ import annotations
 
 import json
-import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -16,6 +16,9 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from switchboard.errors import ConfigError
+
+if sys.platform != "win32":
+    import fcntl
 
 MIN_SECRET_LENGTH = 32
 
@@ -202,14 +205,28 @@ def load_settings() -> Settings:
 def running_settings(data_dir: Path) -> dict[str, str]:
     """Settings (by field name) that the running supervisor of this data folder chose; empty when none is running.
 
-    They stand in `run.json` with the supervisor's process id; a file whose process is gone is a leftover and ignored.
+    They stand in `run.json`; a file whose supervisor does not hold `run.lock` any more is a leftover and ignored (its process
+    id alone proves nothing: in a container the next process soon has the same).
     """
     try:
+        if not _is_locked(data_dir / "run.lock"):
+            return {}
         state = json.loads((data_dir / "run.json").read_text(encoding="utf-8"))
-        os.kill(int(state["pid"]), 0)
         return {str(name): str(value) for name, value in state["settings"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process holds the lock file; the supervisor that takes it waits out our short look."""
+    if sys.platform == "win32":
+        return False
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def _in_words(location: tuple[int | str, ...], message: str) -> str:

@@ -1,0 +1,1 @@
+"""The processes of one machine: what `run` starts, watches and stops."""
