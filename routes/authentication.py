@@ -28,7 +28,7 @@ FORWARDING_HEADERS = ("Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via")
 
 
 def matches(given: str, accepted: Sequence[str]) -> bool:
-    """Whether `given` is one of the accepted tokens, in a time that tells neither which, nor how much of one, nor its length."""
+    """Whether `given` is one of the accepted tokens; the time it takes tells nothing of them, nor of their lengths."""
     given_digest = hashlib.sha256(given.encode("utf-8", "surrogateescape")).digest()
     found = False
     for token in accepted:
@@ -83,7 +83,10 @@ def loopback_or(guard: Guard) -> Guard:
 
 
 def install(app: Flask, guards: Mapping[str, Guard]) -> None:
-    """Guard every endpoint of `app` by its own name or its blueprint's; ConfigError for one that has no guard and is not public."""
+    """Guard every endpoint of `app` by its own name or its blueprint's.
+
+    ConfigError for one that has no guard and is not in PUBLIC_ENDPOINTS.
+    """
     for rule in app.url_map.iter_rules():
         if rule.endpoint not in PUBLIC_ENDPOINTS and _guard_of(rule.endpoint, guards) is None:
             raise ConfigError(f"the endpoint {rule.endpoint} has no guard and is not in PUBLIC_ENDPOINTS")

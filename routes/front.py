@@ -92,10 +92,14 @@ class Front:
         """Call the application in a thread and pass its answer on; return its status."""
         answer = await self._in_thread(lambda: _Answer(self._application, environ))
         try:
-            await _send_in_time(send, {"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            await _send_in_time(
+                send, {"type": "http.response.start", "status": answer.status, "headers": answer.headers}
+            )
             while (chunk := answer.ready or await self._in_thread(answer.next_chunk)) is not None:
                 answer.ready = None
-                await _send_in_time(send, {"type": "http.response.body", "body": chunk, "more_body": not answer.complete})
+                await _send_in_time(
+                    send, {"type": "http.response.body", "body": chunk, "more_body": not answer.complete}
+                )
                 if answer.complete:
                     return answer.status
             await _send_in_time(send, {"type": "http.response.body", "body": b"", "more_body": False})
@@ -136,7 +140,9 @@ class _Answer:
         if close is not None:
             close()
 
-    def _start(self, status: str, headers: list[tuple[str, str]], _exc_info: object = None) -> Callable[[bytes], object]:
+    def _start(
+        self, status: str, headers: list[tuple[str, str]], _exc_info: object = None
+    ) -> Callable[[bytes], object]:
         self.status = int(status.split(" ", 1)[0])
         self.headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         return _no_write

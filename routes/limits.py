@@ -13,7 +13,9 @@ from typing import Any
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-DISCARD_FACTOR = 8  # a client that is told 413 first gets this many times the limit read and dropped: it reads no answer earlier
+DISCARD_FACTOR = (
+    8  # a client that is told 413 first gets this many times the limit read and dropped: it reads no answer earlier
+)
 DISCARD_S = 2.0
 
 
@@ -52,7 +54,9 @@ class BodyReader:
         if transfer_encoding is None and content_length is None:
             return b""
         if transfer_encoding is not None and transfer_encoding.strip().lower() != "chunked":
-            raise BodyRefusedError(411, "Send the body with a Content-Length, or in chunks without another transfer coding.")
+            raise BodyRefusedError(
+                411, "Send the body with a Content-Length, or in chunks without another transfer coding."
+            )
         declared = _declared(content_length) if transfer_encoding is None else 0
         if declared > self._limits.body_bytes:
             if "expect" not in headers:  # with Expect: 100-continue nothing is on its way, and reading would ask for it

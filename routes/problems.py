@@ -67,7 +67,9 @@ def problem(
     challenge: str | None = None,
 ) -> Response:
     """The problem as an answer of the current request; `challenge` becomes WWW-Authenticate."""
-    response = Response(document(status, detail, instance=request_ids.current(), errors=errors), status, content_type=MEDIA_TYPE)
+    response = Response(
+        document(status, detail, instance=request_ids.current(), errors=errors), status, content_type=MEDIA_TYPE
+    )
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
     if challenge is not None:

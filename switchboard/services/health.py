@@ -107,7 +107,9 @@ class _Look:
             self._finding = self._conclude(ok=False, reason=str(fault))
         except Exception as error:  # noqa: BLE001  a probe's thread is an outermost handler, and any fault is a finding
             _log.warning("health probe failed", probe=self._probe.name, error=str(error))
-            self._finding = self._conclude(ok=False, reason=type(error).__name__)  # its text may hold an address or a login
+            self._finding = self._conclude(
+                ok=False, reason=type(error).__name__
+            )  # its text may hold an address or a login
         finally:
             self.done.set()
 
@@ -142,7 +144,9 @@ def schema_probe(database: Database) -> Probe:
             revision = current_revision(session.connection())
         head = head_revision()
         if revision != head:
-            raise DependencyFaultError(f"the schema is at {revision or 'no revision'}, this code needs {head}: run the migrations")
+            raise DependencyFaultError(
+                f"the schema is at {revision or 'no revision'}, this code needs {head}: run the migrations"
+            )
         return revision
 
     return Probe("schema", look)

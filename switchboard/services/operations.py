@@ -104,7 +104,9 @@ class Operations:
                 raise NotFoundError(f"there is no calendar account {account_id}")
             return _account(row[0], row[1])
 
-    def deliveries(self, *, state: str | None = None, before_id: int | None = None, limit: int = 100) -> list[DeliveryView]:
+    def deliveries(
+        self, *, state: str | None = None, before_id: int | None = None, limit: int = 100
+    ) -> list[DeliveryView]:
         """Rows of the ledger, newest first; `before_id` pages on."""
         with self._database.read() as session:
             found = rows.delivery_rows(session, state=state, before_id=before_id, limit=limit)

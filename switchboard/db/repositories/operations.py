@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from switchboard.db.models import OPEN_STATES, CalendarAccount, CalendarSubscriber, Delivery
 
 
-def account_rows(session: Session) -> Sequence[Row[tuple[CalendarAccount, str]]]:
+def account_rows(session: Session) -> Sequence[tuple[CalendarAccount, str]]:
     """Every calendar account with the Mattermost user id of its owner, oldest first."""
     query = select(CalendarAccount, CalendarSubscriber.mattermost_user_id).join(
         CalendarSubscriber, CalendarSubscriber.id == CalendarAccount.subscriber_id
     )
-    return session.execute(query.order_by(CalendarAccount.id)).all()
+    return session.execute(query.order_by(CalendarAccount.id)).tuples().all()
 
 
-def account_row(session: Session, account_id: int) -> Row[tuple[CalendarAccount, str]] | None:
+def account_row(session: Session, account_id: int) -> tuple[CalendarAccount, str] | None:
     """One calendar account with the Mattermost user id of its owner."""
     query = select(CalendarAccount, CalendarSubscriber.mattermost_user_id).join(
         CalendarSubscriber, CalendarSubscriber.id == CalendarAccount.subscriber_id
     )
-    return session.execute(query.where(CalendarAccount.id == account_id)).first()
+    return session.execute(query.where(CalendarAccount.id == account_id)).tuples().first()
 
 
 def delivery_rows(session: Session, *, state: str | None, before_id: int | None, limit: int) -> Sequence[Delivery]:
@@ -40,7 +40,7 @@ def delivery_rows(session: Session, *, state: str | None, before_id: int | None,
 def account_counts(session: Session) -> dict[str, int]:
     """Calendar accounts by state."""
     query = select(CalendarAccount.state, func.count()).group_by(CalendarAccount.state)
-    return {state: count for state, count in session.execute(query).tuples()}
+    return dict(session.execute(query).tuples().all())
 
 
 def open_delivery_counts(session: Session) -> dict[tuple[str, str], int]:
@@ -60,4 +60,4 @@ def finished_delivery_counts(session: Session, *, since: datetime) -> dict[tuple
 def oldest_open_deliveries(session: Session) -> dict[str, datetime]:
     """When the oldest open delivery of each channel was entered."""
     query = select(Delivery.channel, func.min(Delivery.created_at)).where(Delivery.state.in_(OPEN_STATES))
-    return {channel: created for channel, created in session.execute(query.group_by(Delivery.channel)).tuples()}
+    return dict(session.execute(query.group_by(Delivery.channel)).tuples().all())

@@ -1,0 +1,82 @@
+"""What the routes need of the rest: one container of use cases, built by the composition root, or fakes in tests."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol, cast
+
+from flask import current_app
+
+from switchboard.services.audit import AuditRecord
+from switchboard.services.files import FileStore
+from switchboard.services.health import HealthReport
+from switchboard.services.operations import AccountView, DeliveryView, SharedFacts
+
+KEY = "switchboard.routes"
+
+
+class HealthLike(Protocol):
+    """switchboard.services.health.Health."""
+
+    def report(self) -> HealthReport: ...
+
+
+class OperationsLike(Protocol):
+    """switchboard.services.operations.Operations."""
+
+    def calendar_accounts(self) -> list[AccountView]: ...
+
+    def calendar_account(self, account_id: int, /) -> AccountView: ...
+
+    def deliveries(self, *, state: str | None, before_id: int | None, limit: int) -> list[DeliveryView]: ...
+
+    def facts(self, now: datetime, /) -> SharedFacts: ...
+
+
+class AuditLogLike(Protocol):
+    """switchboard.services.audit.AuditLog."""
+
+    def latest(self, *, limit: int, before_id: int | None, subject: str | None) -> list[AuditRecord]: ...
+
+
+class FileLinksLike(Protocol):
+    """switchboard.services.file_links.FileLinks."""
+
+    def read(self, signed: str, *, now: datetime) -> str: ...
+
+
+class Queue(Protocol):
+    """Queues a task by its name with JSON arguments; returns its id. RemoteUnavailableError when the broker does not answer."""
+
+    def __call__(self, task: str, /, **arguments: object) -> str: ...
+
+
+class Services(Protocol):
+    """The use cases that routes call. `now` is the clock: aware UTC."""
+
+    @property
+    def health(self) -> HealthLike: ...
+
+    @property
+    def operations(self) -> OperationsLike: ...
+
+    @property
+    def audit_log(self) -> AuditLogLike: ...
+
+    @property
+    def files(self) -> FileStore: ...
+
+    @property
+    def file_links(self) -> FileLinksLike: ...
+
+    def now(self) -> datetime: ...
+
+
+def services() -> Services:
+    """The container of the application that answers the current request."""
+    return cast("tuple[Services, Queue]", current_app.extensions[KEY])[0]
+
+
+def queue() -> Queue:
+    """The queue of the application that answers the current request."""
+    return cast("tuple[Services, Queue]", current_app.extensions[KEY])[1]
