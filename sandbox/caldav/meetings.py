@@ -84,8 +84,10 @@ class CalendarDesk:
     def move(
         self, user: str, uid: str, start: datetime, *, calendar: str = "work", now: datetime | None = None
     ) -> None:
-        """Give a meeting another start and keep its length; of a series the whole is moved."""
+        """Give a meeting another start and keep its length; a series is refused (CalendarRefusedError)."""
         kept, etag = self._get(user, calendar, uid)
+        if any("RRULE" in one for one in kept.events):
+            raise CalendarRefusedError("a series cannot be moved here; move a single meeting")
         for one in kept.events:
             length = one.end - one.start
             for name in ("DTSTART", "DTEND", "DURATION"):

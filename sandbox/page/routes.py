@@ -1,0 +1,197 @@
+"""The page's own addresses: the page and its two files, the stream of changes, tokens to act as somebody, the calendars."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tornado import web
+from tornado.iostream import StreamClosedError
+from tornado.routing import URLSpec
+
+from sandbox.caldav.meetings import CalendarDesk, CalendarRefusedError
+from sandbox.mattermost.errors import AppError
+from sandbox.mattermost.twin import TEAM, MattermostTwin
+from sandbox.page.feed import changes_since, people
+
+_STATIC = Path(__file__).parent / "static"
+_FILES = {
+    "": ("index.html", "text/html; charset=utf-8"),
+    "page.css": ("page.css", "text/css; charset=utf-8"),
+    "page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
+REFRESH_S = 0.3
+KEEP_ALIVE_S = 15.0
+
+
+class SandboxHandler(web.RequestHandler):
+    """Answers loopback pages alone: another site that makes a browser call us has another Host or Origin."""
+
+    def initialize(self, twin: MattermostTwin, desk: CalendarDesk | None) -> None:
+        self.twin = twin
+        self.desk = desk
+
+    def prepare(self) -> None:
+        host = self.request.host.rpartition(":")[0] if self.request.host.count(":") else self.request.host
+        origin = self.request.headers.get("Origin")
+        if host not in _LOOPBACK or (origin is not None and origin != f"http://{self.request.host}"):
+            raise web.HTTPError(403, reason="Only for a page of this host")
+        self.set_header("Content-Security-Policy", _POLICY)
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("Cache-Control", "no-store")
+
+    def body_object(self) -> dict[str, Any]:
+        if not self.request.headers.get("Content-Type", "").startswith("application/json"):
+            raise web.HTTPError(415)
+        try:
+            body = json.loads(self.request.body)
+        except ValueError:
+            raise web.HTTPError(400, reason="The body is not JSON") from None
+        if not isinstance(body, dict):
+            raise web.HTTPError(400, reason="The body is not an object")
+        return body
+
+    def refuse(self, message: str, status: int = 400) -> None:
+        self.set_status(status)
+        self.finish({"error": message})
+
+
+class FileHandler(SandboxHandler):
+    def get(self, name: str = "") -> None:
+        file, content_type = _FILES[name]
+        self.set_header("Content-Type", content_type)
+        self.finish((_STATIC / file).read_bytes())
+
+
+class EventsHandler(SandboxHandler):
+    """Server-sent events: `state` once, then `changes` at most three times a second, whatever the load."""
+
+    async def get(self) -> None:
+        self.set_header("Content-Type", "text/event-stream")
+        world, faults = self.twin.world, self.twin.faults
+        sent, fired = world.change_number, -1
+        listing: list[dict[str, Any]] = []
+        team_id = next(team.id for team in world.teams.values() if team.name == TEAM)
+        state = {
+            "people": people(world),
+            "entries": [entry for entry in changes_since(world, 0) if entry["kind"] != "user"],
+            "team_id": team_id,
+            "has_calendars": self.desk is not None,
+        }
+        quiet_s = 0.0
+        try:
+            await self._send("state", state)
+            while True:
+                told = [asdict(fault) for fault in faults.listing()]
+                if world.change_number != sent or told != listing or faults.fired != fired:
+                    entries, sent = changes_since(world, sent), world.change_number
+                    listing, fired, quiet_s = told, faults.fired, 0.0
+                    changes = {"entries": entries, "faults": told, "fired": fired, "total_posts": world.total_posts}
+                    await self._send("changes", changes)
+                elif quiet_s >= KEEP_ALIVE_S:
+                    quiet_s = 0.0
+                    self.write(": quiet\n\n")
+                    await self.flush()
+                await asyncio.sleep(REFRESH_S)
+                quiet_s += REFRESH_S
+        except StreamClosedError:
+            return
+
+    async def _send(self, name: str, value: object) -> None:
+        self.write(f"event: {name}\ndata: {json.dumps(value, ensure_ascii=False)}\n\n")
+        await self.flush()
+
+
+class SessionHandler(SandboxHandler):
+    """POST `{username}`: a token to call the API as that person, as a sign-in would give."""
+
+    def post(self) -> None:
+        username = self.body_object().get("username")
+        try:
+            user = self.twin.world.user_named(username if isinstance(username, str) else "")
+        except AppError:
+            self.refuse("nobody has this name", 404)
+            return
+        sessions: dict[str, str] = self.application.settings.setdefault("page_sessions", {})
+        if user.id not in sessions:
+            sessions[user.id] = self.twin.world.add_token(user.id, "sandbox page").token
+        self.finish({"token": sessions[user.id], "user_id": user.id})
+
+
+class DialogHandler(SandboxHandler):
+    """DELETE: a dialog was sent or closed."""
+
+    def delete(self, dialog_id: str) -> None:
+        self.twin.world.close_dialog(dialog_id)
+        self.finish({})
+
+
+class CalendarHandler(SandboxHandler):
+    """GET `?user=`: the meetings of the work calendar; POST `{action: add | move | cancel, user, ...}`."""
+
+    async def get(self) -> None:
+        desk, user = self._desk(), self.get_query_argument("user")
+        if desk is None:
+            return
+        try:
+            found = await asyncio.to_thread(desk.meetings, user)
+        except CalendarRefusedError as refusal:
+            self.refuse(str(refusal), 502)
+            return
+        self.finish(
+            {"meetings": [{**asdict(one), "start": one.start.isoformat(), "end": one.end.isoformat()} for one in found]}
+        )
+
+    async def post(self) -> None:
+        desk, body = self._desk(), self.body_object()
+        if desk is None:
+            return
+        action, user, uid = (str(body.get(name) or "") for name in ("action", "user", "uid"))
+        minutes = body.get("minutes", 11)
+        if not isinstance(minutes, int) or not 0 <= minutes <= 7 * 24 * 60:
+            self.refuse("minutes must be a whole number from 0 to a week")
+            return
+        start = datetime.now(UTC) + timedelta(minutes=minutes)
+        summary = str(body.get("summary") or "A new meeting")[:200]
+        try:
+            if action == "add":
+                await asyncio.to_thread(desk.add, user, summary, start)
+            elif action == "move":
+                await asyncio.to_thread(desk.move, user, uid, start)
+            elif action == "cancel":
+                await asyncio.to_thread(desk.cancel, user, uid)
+            else:
+                self.refuse("action must be add, move or cancel")
+                return
+        except CalendarRefusedError as refusal:
+            self.refuse(str(refusal), 502)
+            return
+        self.finish({"status": "done"})
+
+    def _desk(self) -> CalendarDesk | None:
+        if self.desk is None:
+            self.refuse("the sandbox was started without a CalDAV server", 404)
+        return self.desk
+
+
+def page_routes(twin: MattermostTwin, desk: CalendarDesk | None = None) -> list[URLSpec]:
+    """What to give to `twin.add_routes`."""
+    common = {"twin": twin, "desk": desk}
+    return [
+        URLSpec(r"/", FileHandler, common),
+        URLSpec(r"/_sandbox/(page\.css|page\.js)", FileHandler, common),
+        URLSpec(r"/_sandbox/events", EventsHandler, common),
+        URLSpec(r"/_sandbox/sessions", SessionHandler, common),
+        URLSpec(r"/_sandbox/dialogs/([A-Za-z0-9]+)", DialogHandler, common),
+        URLSpec(r"/_sandbox/calendar", CalendarHandler, common),
+    ]
