@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 from icalendar.parser import Contentline
 
-MAX_OBJECT_BYTES = 32 * 1024 * 1024
+MAX_OBJECT_BYTES = 16 * 1024 * 1024
 MAX_LINES = 500_000
 MAX_EVENTS = 5_000
-MAX_TIMEZONES = 50
+MAX_TIMEZONES = 10
 MAX_TEXT_LINE_CHARS = 16_000
 MAX_DATE_LINE_CHARS = 400_000
 MAX_VALUES_PER_NAME = 2_000

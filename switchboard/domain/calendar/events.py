@@ -15,7 +15,9 @@ from switchboard.domain.calendar.occurrences import CANCELLED, NEEDS_ACTION, Att
 from switchboard.domain.calendar.zones import UTC_ZONE, NamedZone, WallZone, Zones
 
 MAX_DATES = 20_000
-"""EXDATE and RDATE values that are read of one component."""
+"""EXDATE or RDATE values that are read of one component."""
+MAX_DATES_TOGETHER = 100_000
+"""EXDATE and RDATE values that are read of one object."""
 MAX_SPAN = timedelta(days=3_660)
 """The longest meeting; a longer one is cut."""
 MAX_UID_CHARS = 1_000
@@ -76,6 +78,7 @@ class EventReader:
         self._content = content
         self._zones = Zones(content.timezones)
         self._own_zone = NamedZone(zone)
+        self._dates_left = MAX_DATES_TOGETHER
 
     def note(self, uid: str, reason: str) -> None:
         self._content.note(uid, reason)
@@ -123,14 +126,16 @@ class EventReader:
     def dates(self, event: Event, name: str) -> Iterator[tuple[Property, str]]:
         """The values of RDATE or EXDATE, at most MAX_DATES."""
         count = 0
+        limit = min(MAX_DATES, self._dates_left)
         for source in event.component.all(name):
             for text in source.value.split(","):
                 if not text.strip():
                     continue
                 count += 1
-                if count > MAX_DATES:
-                    self.note(event.uid, f"the event has more than {MAX_DATES} {name} values; the rest was not read")
+                if count > limit:
+                    self.note(event.uid, f"there are more than {limit} {name} values; the rest was not read")
                     return
+                self._dates_left -= 1
                 yield source, text
 
     def _zone_of(self, uid: str, wall: Wall, tzid: str) -> WallZone:

@@ -16,7 +16,7 @@ from switchboard.domain.calendar.content import Problem, Property, read_content
 from switchboard.domain.calendar.events import MAX_SPAN, Describer, Event, EventReader, Moment, recurrence_text
 from switchboard.domain.calendar.moments import FIRST_YEAR, Length, parse_length
 from switchboard.domain.calendar.occurrences import Occurrence
-from switchboard.domain.calendar.recurrence import LATEST, RecurrenceError, Rule, parse_rule, walk
+from switchboard.domain.calendar.recurrence import LATEST, RecurrenceError, Rule, Steps, parse_rule, walk
 from switchboard.domain.calendar.wall_clock import start_of_day
 
 MAX_OCCURRENCES = 2_000
@@ -78,13 +78,15 @@ def expand(
     describe = Describer(frozenset(address.strip().lower() for address in own_addresses))
     occurrences: list[Occurrence] = []
     recurring = False
+    steps = Steps()
     for uid, events in by_uid.items():
-        series = _Series(events, reader, describe, window, zone)
+        series = _Series(events, reader, describe, window, zone, steps)
         recurring = recurring or series.recurring
         found = sorted(series.occurrences(max_occurrences + 1), key=lambda one: (one.start, one.recurrence_id))
         if len(occurrences) + len(found) > max_occurrences:
             content.note(uid, f"the object has more than {max_occurrences} meetings in the window; the first were kept")
-            found = found[: max(0, max_occurrences - len(occurrences))]
+            occurrences.extend(found[: max_occurrences - len(occurrences)])
+            break
         occurrences.extend(found)
     occurrences.sort(key=lambda one: (one.start, one.uid, one.recurrence_id))
     return Expansion(tuple(occurrences), tuple(content.problems), recurring)
@@ -111,11 +113,13 @@ class _Series:
         describe: Describer,
         window: tuple[datetime, datetime],
         zone: ZoneInfo,
+        steps: Steps,
     ) -> None:
         self._reader = reader
         self._describe = describe
         self._window = window
         self._zone = zone
+        self._steps = steps
         wholes = [event for event in events if event.recurrence_id is None]
         self._master = max(wholes, key=lambda one: one.version, default=None)
         self._overrides: dict[str, _Override] = {}
@@ -261,7 +265,7 @@ class _Series:
         if _is_past(rule, start):
             return
         try:
-            for wall in walk(rule, start.wall, after=self._low, before=self._high):
+            for wall in walk(rule, start.wall, after=self._low, before=self._high, together=self._steps):
                 instance = Moment(wall, start.is_date, start.zone)
                 if _is_past(rule, instance):
                     return

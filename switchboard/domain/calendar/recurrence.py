@@ -15,6 +15,8 @@ from datetime import MAXYEAR, date, datetime, time, timedelta
 
 MAX_STEPS = 400_000
 """Days (or hours, for FREQ=HOURLY) that one walk may look at: a daily series with COUNT since the year 1000."""
+MAX_STEPS_TOGETHER = 1_000_000
+"""Steps that all series of one object may take: many costly series in one object cost no more than a few."""
 MAX_TIMES_PER_DAY = 96
 MAX_INTERVAL = 100_000
 MAX_LIST_LENGTH = 800
@@ -28,6 +30,19 @@ _FREQUENCIES = frozenset({"YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY"})
 
 class RecurrenceError(ValueError):
     """The rule cannot be read or asks for too much; the message says which, in words for the owner of the calendar."""
+
+
+class Steps:
+    """Counts the steps of the walks that share it."""
+
+    def __init__(self, limit: int = MAX_STEPS_TOGETHER) -> None:
+        self._left = limit
+
+    def take(self, count: int) -> None:
+        """Use `count` steps; RecurrenceError when they are gone."""
+        self._left -= count
+        if self._left < 0:
+            raise RecurrenceError("the series is too long to be counted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +111,14 @@ def parse_rule(text: str) -> Rule:
     return rule
 
 
-def walk(rule: Rule, start: datetime, *, after: datetime, before: datetime) -> Iterator[datetime]:
+def walk(
+    rule: Rule, start: datetime, *, after: datetime, before: datetime, together: Steps | None = None
+) -> Iterator[datetime]:
     """The starts of `rule` from `after` to `before` (both inclusive), ascending, `start` being DTSTART; all naive wall times.
 
     `start` itself is the first of the series even where the rule would not make it, and counts towards COUNT. UNTIL is the
-    caller's, who knows the zone. Raises RecurrenceError where COUNT would need more than MAX_STEPS steps to be counted.
+    caller's, who knows the zone. Raises RecurrenceError where the walk would take more than MAX_STEPS steps, or more than
+    `together`, which several walks share, has left.
     """
     if before < start:
         return
@@ -108,7 +126,8 @@ def walk(rule: Rule, start: datetime, *, after: datetime, before: datetime) -> I
     if after <= start:
         yield start
     counted = 1
-    for found in _candidates(rule, start, after=start if rule.count else max(after, start), before=before):
+    first = start if rule.count else max(after, start)
+    for found in _candidates(rule, start, first, before, together or Steps()):
         if found <= start:
             continue
         if rule.count is not None and counted >= rule.count:
@@ -120,14 +139,13 @@ def walk(rule: Rule, start: datetime, *, after: datetime, before: datetime) -> I
             yield found
 
 
-def _candidates(rule: Rule, start: datetime, *, after: datetime, before: datetime) -> Iterator[datetime]:
+def _candidates(rule: Rule, start: datetime, after: datetime, before: datetime, together: Steps) -> Iterator[datetime]:
     times = _times(rule, start)
     days_of_rule = _DayFilter(rule, start)
-    steps = 0
+    own = Steps(MAX_STEPS)
     for days, hour in _periods(rule, start, after.date(), before):
-        steps += len(days)
-        if steps > MAX_STEPS:
-            raise RecurrenceError("the series is too long to be counted")
+        own.take(len(days))
+        together.take(len(days))
         matching = [day for day in days if days_of_rule.matches(day)]
         if not matching:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -16,7 +17,12 @@ from switchboard.domain.calendar.content import Component
 from switchboard.domain.calendar.moments import parse_wall
 from switchboard.domain.calendar.recurrence import LATEST, RecurrenceError, Rule, parse_rule, walk
 
-MAX_OBSERVANCES = 200
+MAX_OBSERVANCES = 40
+"""STANDARD and DAYLIGHT blocks of one zone; the newest are kept."""
+MAX_ZONE_DATES = 500
+MAX_YEARS_BETWEEN = 8
+FIRST_RULED_YEAR = 1900
+LAST_RULED_YEAR = 2100
 _EARLY_YEAR = re.compile(r"^0\d{3}")
 _OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)(?::?(\d\d))?")
 _NAMED_OFFSET = re.compile(r"(?:UTC|GMT)([+-])(\d{1,2})(?::?([0-5]\d))?", re.IGNORECASE)
@@ -57,36 +63,46 @@ class Observance:
     rules: tuple[Rule, ...] = ()
     dates: tuple[datetime, ...] = ()
 
-    def latest_onset(self, wall: datetime) -> datetime | None:
-        """The last onset at or before `wall`, or None."""
-        onsets = [onset for onset in (self.start, *self.dates) if onset <= wall]
+    def onsets(self, year: int) -> list[datetime]:
+        """The onsets of `year`, and the last one before it."""
+        end = datetime(year + 1, 1, 1)  # noqa: DTZ001 - wall times
+        found = {onset for onset in (self.start, *self.dates) if onset < end}
         for rule in self.rules:
-            last = wall
+            last = end - timedelta(seconds=1)
             if rule.until is not None:
-                last = min(wall, rule.until.at + (self.offset_from if rule.until.is_utc else timedelta()))
-            # The last onset of a yearly rule lies within its interval before `last`; nothing older needs to be walked.
-            earliest = max(self.start, last - timedelta(days=366 * min(rule.interval, 8) + 1))
-            onsets.extend(onset for onset in walk(rule, self.start, after=earliest, before=last) if onset <= last)
-        return max(onsets, default=None)
+                last = min(last, rule.until.at + (self.offset_from if rule.until.is_utc else timedelta()))
+            # The last onset of a yearly rule lies within its interval; nothing older needs to be walked.
+            earliest = max(self.start, last - timedelta(days=366 * (min(rule.interval, MAX_YEARS_BETWEEN) + 1)))
+            found.update(onset for onset in walk(rule, self.start, after=earliest, before=last) if onset <= last)
+        before = [onset for onset in found if onset.year < year]
+        return [onset for onset in found if onset.year == year] + ([max(before)] if before else [])
 
 
-@dataclass(frozen=True, slots=True)
 class RuleZone:
     """A zone that only its VTIMEZONE describes."""
 
-    observances: tuple[Observance, ...]
+    def __init__(self, observances: Iterable[Observance]) -> None:
+        newest_last = sorted(observances, key=lambda observance: observance.start)
+        self._observances = newest_last[-MAX_OBSERVANCES:]
+        self._changes: dict[int, list[tuple[datetime, timedelta, timedelta]]] = {}
 
     def to_utc(self, wall: datetime) -> datetime:
-        latest: datetime | None = None
-        offset = min(self.observances, key=lambda observance: observance.start).offset_from
-        for observance in self.observances:
-            onset = observance.latest_onset(wall)
-            if onset is None or (latest is not None and onset <= latest):
-                continue
-            latest = onset
-            in_gap = wall - onset < observance.offset_to - observance.offset_from
-            offset = observance.offset_from if in_gap else observance.offset_to
-        return (wall - offset).replace(tzinfo=UTC)
+        """The instant of `wall`; far years follow the rules of the nearest year that is worked out."""
+        year = min(max(wall.year, FIRST_RULED_YEAR), LAST_RULED_YEAR)
+        local = wall if year == wall.year else wall.replace(year=year, day=min(wall.day, 28))
+        changes = self._changes_of(year)
+        index = bisect_right(changes, local, key=lambda change: change[0]) - 1
+        if index < 0:
+            return (wall - self._observances[0].offset_from).replace(tzinfo=UTC)
+        onset, offset_from, offset_to = changes[index]
+        in_gap = local - onset < offset_to - offset_from
+        return (wall - (offset_from if in_gap else offset_to)).replace(tzinfo=UTC)
+
+    def _changes_of(self, year: int) -> list[tuple[datetime, timedelta, timedelta]]:
+        if year not in self._changes:
+            changes = [(at, one.offset_from, one.offset_to) for one in self._observances for at in one.onsets(year)]
+            self._changes[year] = sorted(changes, key=lambda change: change[0])
+        return self._changes[year]
 
 
 class Zones:
@@ -108,11 +124,7 @@ class Zones:
         component = self._components.get(tzid)
         if component is None:
             return None
-        observances = tuple(
-            observance
-            for child in component.children[:MAX_OBSERVANCES]
-            if (observance := _observance(child)) is not None
-        )
+        observances = [found for child in component.children if (found := _observance(child)) is not None]
         return RuleZone(observances) if observances else None
 
 
@@ -158,8 +170,8 @@ def _observance(component: Component) -> Observance | None:
             rule = parse_rule(item.value)
             if rule.freq == "YEARLY" and rule.count is None:
                 rules.append(rule)
-        for item in component.all("RDATE"):
-            dates.extend(parse_wall(value).at for value in item.value.split(","))
+        for item in component.all("RDATE")[:MAX_OBSERVANCES]:
+            dates.extend(parse_wall(value).at for value in item.value.split(",", MAX_ZONE_DATES)[:MAX_ZONE_DATES])
     except (RecurrenceError, ValueError):
         return None
     return Observance(
