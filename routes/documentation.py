@@ -103,7 +103,7 @@ def _operation(rule: Rule, method: str, description: Description, schemas: dict[
         "tags": [rule.endpoint.partition(".")[0]],
         "responses": responses,
     }
-    parameters = [*_path_parameters(rule), *_query_parameters(description.query)]
+    parameters = [*_path_parameters(rule), *_query_parameters(description.query, schemas)]
     if parameters:
         operation["parameters"] = parameters
     if closed:
@@ -123,10 +123,11 @@ def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
     ]
 
 
-def _query_parameters(model: type[BaseModel] | None) -> list[dict[str, Any]]:
+def _query_parameters(model: type[BaseModel] | None, schemas: dict[str, Any]) -> list[dict[str, Any]]:
     if model is None:
         return []
-    schema = model.model_json_schema()
+    schema = model.model_json_schema(ref_template=REFERENCES)
+    schemas.update(schema.pop("$defs", {}))
     parameters = []
     for name, parameter in schema["properties"].items():
         text = parameter.pop("description", "")
