@@ -26,6 +26,7 @@ import redis
 
 from switchboard.db import migrate
 
+ROOT = Path(__file__).resolve().parents[1]
 START_TIMEOUT_S = 10
 STOP_TIMEOUT_S = 10
 PR_SET_PDEATHSIG = 1
