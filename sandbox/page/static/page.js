@@ -19,7 +19,7 @@ function markdown(html, className) {
 }
 
 function clock(ms) {
-  return new Date(ms).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit"});
+  return new Date(ms).toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23"});
 }
 
 function nameOf(id) {
@@ -408,11 +408,12 @@ function meetingItem(user, meeting) {
   const item = el("li");
   const start = new Date(meeting.start);
   const gone = meeting.status === "CANCELLED";
-  item.append(el("p", `title ${gone ? "gone" : ""}`, meeting.summary), el("p", "muted", start.toLocaleString([], {weekday: "short", hour: "2-digit", minute: "2-digit"})));
+  item.append(el("p", `title ${gone ? "gone" : ""}`, meeting.summary), el("p", "muted", start.toLocaleString([], {weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23"})));
   if (gone) return item;
   const buttons = el("div", "buttons");
-  const move = el("button", "small", "Move to the minutes above");
+  const move = el("button", "small", "Move");
   const cancel = el("button", "small danger", "Cancel");
+  move.title = "To as many minutes from now as stand in the form";
   move.addEventListener("click", () => changeMeeting({action: "move", user, uid: meeting.uid, minutes: Number($("meeting-minutes").value)}));
   cancel.addEventListener("click", () => changeMeeting({action: "cancel", user, uid: meeting.uid}));
   buttons.append(move, cancel);
