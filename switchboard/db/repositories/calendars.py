@@ -1,0 +1,257 @@
+"""Rows of accounts, calendars and objects, as polling asks for them.
+
+A poll owns its account by `fence`: every transaction of it begins with `hold`, so that a poll whose lease ended can store
+nothing after another has begun.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import CursorResult, delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from switchboard.db.models import Calendar, CalendarAccount, CalendarObject, CalendarOccurrence
+from switchboard.db.upsert import MAX_PARAMETERS
+from switchboard.errors import LockLostError
+
+ACTIVE = "active"
+PAUSED = "paused"
+LOST = "lost"
+
+_STAMPS = re.compile(rb"^(?:DTSTAMP|LAST-MODIFIED)[:;][^\n]*\n", re.MULTILINE | re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class PolledAccount:
+    """What a poll needs to sign in; `password` is sealed."""
+
+    id: int
+    server_url: str
+    login: str
+    password: str
+    fence: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolledCalendar:
+    """A watched calendar at the beginning of a poll."""
+
+    id: int
+    url: str
+    name: str
+    state: str
+    sync_token: str | None
+    reconciled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedObject:
+    """An object as the server sent it; `raw` is empty where `problem` says why."""
+
+    href: str
+    etag: str
+    raw: bytes
+    problem: str | None = None
+
+
+def count_active_accounts(session: Session) -> int:
+    """Accounts that are polled at all."""
+    return session.scalar(select(func.count()).where(CalendarAccount.state == ACTIVE)) or 0
+
+
+def claim_due_accounts(session: Session, now: datetime, until: datetime, limit: int) -> list[int]:
+    """Claim the accounts that have waited longest, for `until`; a claim whose time is over may be taken again."""
+    due = (
+        select(CalendarAccount.id)
+        .where(
+            CalendarAccount.state == ACTIVE,
+            CalendarAccount.next_poll_at <= now,
+            or_(CalendarAccount.claimed_until.is_(None), CalendarAccount.claimed_until < now),
+        )
+        .order_by(CalendarAccount.next_poll_at, CalendarAccount.id)
+        .limit(limit)
+    )
+    if session.get_bind().dialect.name == "postgresql":
+        due = due.with_for_update(skip_locked=True)
+    claimed = (
+        update(CalendarAccount)
+        .where(CalendarAccount.id.in_(due))
+        .values(claimed_until=until, fence=CalendarAccount.fence + 1)
+        .returning(CalendarAccount.id)
+        .execution_options(synchronize_session=False)
+    )
+    return sorted(session.scalars(claimed))
+
+
+def set_next_polls(session: Session, times: Mapping[int, datetime]) -> None:
+    """Set `next_poll_at` by account id."""
+    if times:
+        session.execute(update(CalendarAccount), [{"id": key, "next_poll_at": at} for key, at in times.items()])
+
+
+def begin_poll(session: Session, account_id: int, until: datetime) -> PolledAccount | None:
+    """Take the account for one poll, under a fence of its own; None when it is paused or gone."""
+    row = session.execute(
+        update(CalendarAccount)
+        .where(CalendarAccount.id == account_id, CalendarAccount.state == ACTIVE)
+        .values(claimed_until=until, fence=CalendarAccount.fence + 1)
+        .returning(
+            CalendarAccount.id,
+            CalendarAccount.server_url,
+            CalendarAccount.login,
+            CalendarAccount.password,
+            CalendarAccount.fence,
+        )
+        .execution_options(synchronize_session=False)
+    ).first()
+    return PolledAccount(row.id, row.server_url, row.login, row.password, row.fence) if row else None
+
+
+def hold(session: Session, account: PolledAccount, until: datetime) -> None:
+    """Prove that the account is still ours, and lengthen the claim; LockLostError when another poll has taken it.
+
+    The row stays locked to the end of the transaction, so nothing of another poll can come in between.
+    """
+    held = session.execute(
+        update(CalendarAccount)
+        .where(CalendarAccount.id == account.id, CalendarAccount.fence == account.fence)
+        .values(claimed_until=until)
+        .execution_options(synchronize_session=False)
+    )
+    if not isinstance(held, CursorResult) or held.rowcount != 1:
+        raise LockLostError(f"the poll of calendar account {account.id} was taken over")
+
+
+def watched_calendars(session: Session, account_id: int, lost_before: datetime) -> list[PolledCalendar]:
+    """The calendars to poll, those first that waited longest; lost ones only when last tried before `lost_before`."""
+    rows = session.execute(
+        select(Calendar.id, Calendar.url, Calendar.name, Calendar.state, Calendar.sync_token, Calendar.reconciled_at)
+        .where(
+            Calendar.account_id == account_id,
+            Calendar.watched,
+            or_(Calendar.state == ACTIVE, Calendar.reconciled_at.is_(None), Calendar.reconciled_at <= lost_before),
+        )
+        .order_by(Calendar.synced_at.is_not(None), Calendar.synced_at, Calendar.id)
+    )
+    return [PolledCalendar(*row) for row in rows]
+
+
+def stored_etags(session: Session, calendar_id: int, hrefs: Collection[str] | None = None) -> dict[str, str]:
+    """ETags by href: of the whole calendar, or of some of its hrefs."""
+    query = select(CalendarObject.href, CalendarObject.etag).where(CalendarObject.calendar_id == calendar_id)
+    if hrefs is None:
+        return {row.href: row.etag for row in session.execute(query)}
+    found: dict[str, str] = {}
+    for some in _portions(hrefs):
+        found.update((row.href, row.etag) for row in session.execute(query.where(CalendarObject.href.in_(some))))
+    return found
+
+
+def store_objects(session: Session, calendar_id: int, received: Sequence[ReceivedObject], now: datetime) -> int:
+    """Keep what came; return how many objects have other content than before.
+
+    Servers touch objects by themselves: a new ETag, DTSTAMP or LAST-MODIFIED alone is kept and is no change. Objects without an
+    event (tasks that a server did not filter out) are kept, so that they are not asked for again, and wait for no expansion.
+    """
+    hrefs = [item.href for item in received]
+    known = {
+        row.href: row
+        for some in _portions(hrefs)
+        for row in session.execute(
+            select(
+                CalendarObject.id, CalendarObject.href, CalendarObject.etag, CalendarObject.raw, CalendarObject.problem
+            ).where(CalendarObject.calendar_id == calendar_id, CalendarObject.href.in_(some))
+        )
+    }
+    changed = 0
+    made, touched, altered, emptied = [], [], [], []
+    for item in received:
+        row = known.get(item.href)
+        has_event = b"BEGIN:VEVENT" in item.raw.upper()
+        if row is None:
+            changed += has_event
+            made.append(
+                CalendarObject(
+                    calendar_id=calendar_id,
+                    href=item.href,
+                    etag=item.etag,
+                    raw=item.raw,
+                    needs_expansion=has_event,
+                    problem=item.problem,
+                    changed_at=now,
+                )
+            )
+        elif not item.problem and _content(row.raw) == _content(item.raw):
+            if (row.etag, row.raw) != (item.etag, item.raw):
+                touched.append({"id": row.id, "etag": item.etag, "raw": item.raw})
+        else:
+            changed += 1
+            if item.problem:
+                emptied.append(row.id)
+            altered.append(
+                {
+                    "id": row.id,
+                    "etag": item.etag,
+                    "raw": item.raw,
+                    "needs_expansion": item.problem is None,
+                    "expansion_attempts": 0,
+                    "problem": item.problem,
+                    "changed_at": now,
+                }
+            )
+    session.add_all(made)
+    for rows in (touched, altered):
+        if rows:
+            session.execute(update(CalendarObject), rows)
+    if emptied:
+        session.execute(delete(CalendarOccurrence).where(CalendarOccurrence.object_id.in_(emptied)))
+    session.flush()
+    session.expunge_all()  # a first poll stores thousands; none of them is needed again
+    return changed
+
+
+def remove_objects(session: Session, calendar_id: int, hrefs: Collection[str]) -> int:
+    """Remove objects with their occurrences and reminders; return how many there were."""
+    removed = 0
+    for some in _portions(hrefs):
+        result = session.execute(
+            delete(CalendarObject)
+            .where(CalendarObject.calendar_id == calendar_id, CalendarObject.href.in_(some))
+            .execution_options(synchronize_session=False)
+        )
+        removed += result.rowcount if isinstance(result, CursorResult) else 0
+    return removed
+
+
+def forget_objects(session: Session, calendar_ids: Collection[int]) -> None:
+    """Remove everything stored of these calendars; their next poll begins from nothing."""
+    session.execute(delete(CalendarObject).where(CalendarObject.calendar_id.in_(calendar_ids)))
+    session.execute(
+        update(Calendar)
+        .where(Calendar.id.in_(calendar_ids))
+        .values(sync_token=None, synced_at=None, reconciled_at=None)
+    )
+
+
+def next_slot(account_id: int, after: datetime, period_s: float) -> datetime:
+    """The first of the account's own instants after `after`: one each period, at an offset that its id decides.
+
+    So polls stay spread over the period whatever happens, and no delay of one moves the next.
+    """
+    phase = (account_id * 2_654_435_761 % 2**32) / 2**32 * period_s  # Knuth's multiplicative hash spreads ids in a row
+    seconds = after.timestamp()
+    return after + timedelta(seconds=period_s - (seconds - phase) % period_s)
+
+
+def _content(raw: bytes) -> bytes:
+    return _STAMPS.sub(b"", raw)
+
+
+def _portions(hrefs: Iterable[str]) -> Iterator[list[str]]:
+    listed = list(hrefs)
+    for start in range(0, len(listed), MAX_PARAMETERS - 10):
+        yield listed[start : start + MAX_PARAMETERS - 10]
