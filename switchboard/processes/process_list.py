@@ -76,7 +76,12 @@ class _Planner:
         self._data_dir = settings.data_dir.resolve()
         self._ports = PortChooser(any_free=any_ports)
         self._any_ports = any_ports
-        self._foreign = {name: value for name, value in inherited.items() if name not in environment_names()}
+        self._foreign = {
+            # DYNO would make Flower take the port of the web process
+            name: value
+            for name, value in inherited.items()
+            if name not in environment_names() and name != "DYNO"
+        }
         self._foreign["PYTHONPATH"] = os.pathsep.join(
             part for part in (str(ROOT), inherited.get("PYTHONPATH", "")) if part
         )
@@ -110,7 +115,7 @@ class _Planner:
             )
         reachable_only_here: dict[str, str] = {}
         if self._sandbox:
-            twins = self._twins()
+            twins = self._twins(web_port=chosen["port"])
             servers.extend(twins)
             chosen["allowed_private_addresses"] = ",".join(
                 (*settings.allowed_private_addresses, *(f"127.0.0.1:{twin.port}" for twin in twins))
@@ -135,13 +140,15 @@ class _Planner:
             return self._ports.require(port, setting=field.upper())
         return self._ports.choose(port)
 
-    def _twins(self) -> tuple[ProcessSpec, ProcessSpec]:
-        """The sandbox gets no secret of ours but those that the twins themselves check."""
+    def _twins(self, *, web_port: str) -> tuple[ProcessSpec, ProcessSpec]:
+        """The sandbox gets no secret of ours but those that the twins themselves check; it may call our web process only."""
         mattermost_port, caldav_port = self._ports.choose(SANDBOX_PORT), self._ports.choose(CALDAV_PORT)
         environment = self._foreign | {
             "SANDBOX_BOT_TOKEN": self._secrets.sandbox_bot_token,
             "SANDBOX_ADMIN_TOKEN": self._secrets.sandbox_admin_token,
             "SANDBOX_CALDAV_PASSWORD": self._secrets.sandbox_caldav_password,
+            "SANDBOX_CALDAV_URL": f"http://127.0.0.1:{caldav_port}",
+            "SANDBOX_ALLOWED_CONNECTIONS": f"127.0.0.1:{web_port}",
         }
         return (
             ProcessSpec(

@@ -76,6 +76,13 @@ def test_only_the_twins_own_ports_are_excepted_from_the_guard_against_private_ad
     assert "ALLOWED_PRIVATE_ADDRESSES" not in by_name(plan())["worker"].environment
 
 
+def test_the_twin_of_mattermost_may_call_our_web_process_only(plan: Planner) -> None:
+    specs = by_name(plan(sandbox=True))
+
+    assert specs["sandbox"].environment["SANDBOX_ALLOWED_CONNECTIONS"] == f"127.0.0.1:{specs['web'].port}"
+    assert specs["sandbox"].environment["SANDBOX_CALDAV_URL"] == specs["radicale"].url
+
+
 def test_the_twins_and_valkey_get_none_of_our_secrets(plan: Planner) -> None:
     made = plan(sandbox=True, environment={"PATH": "/bin", "SECRET_KEYS": "x" * 32, "MATTERMOST_TOKEN": "y"})
     ours = {"SECRET_KEYS", "ADMIN_TOKEN", "REDIS_URL", "DATABASE_URL", "FLOWER_PASSWORD", "MATTERMOST_TOKEN"}
@@ -125,7 +132,9 @@ def test_the_embedded_mode_refuses_a_host_that_forgets_its_files(plan: Planner, 
 
 
 def test_a_host_with_both_servers_set_may_run_it(plan: Planner) -> None:
-    assert plan(environment={"DYNO": "web.1"}, redis_url="redis://broker/0", **POSTGRESQL).specs
+    made = plan(environment={"DYNO": "web.1"}, redis_url="redis://broker/0", **POSTGRESQL)
+
+    assert "DYNO" not in by_name(made)["flower"].environment  # there it means: take the port of the web process
 
 
 def test_every_queue_has_exactly_one_worker(plan: Planner) -> None:

@@ -50,7 +50,7 @@ def test_every_process_type_of_the_app_manifest_is_in_the_procfile() -> None:
 def test_a_container_becomes_the_line_it_is_asked_for(tmp_path: Path) -> None:
     """A stand-in `python` prints its arguments and its own process id, which is the script's: nothing stays between."""
     stand_in = tmp_path / "python"
-    stand_in.write_text('#!/bin/sh\necho "$$ $FLOWER_PORT $*"\n', encoding="utf-8")
+    stand_in.write_text('#!/bin/sh\necho "$$ $PORT $*"\n', encoding="utf-8")
     stand_in.chmod(0o755)
     with subprocess.Popen(
         ("sh", str(ENTRYPOINT), "flower"),
@@ -60,7 +60,7 @@ def test_a_container_becomes_the_line_it_is_asked_for(tmp_path: Path) -> None:
     ) as process:
         output, _ = process.communicate(timeout=10)
 
-    assert output == f"{process.pid} 7777 -m tasks.monitor\n"
+    assert output == f"{process.pid} 7777 -m tasks.monitor --routed\n"
 
 
 def test_an_unknown_line_names_those_that_exist() -> None:
