@@ -1,0 +1,16 @@
+"""What happens regularly, as plain data: entry name -> task by name, when, and how long its message stays of use.
+
+`every_s` is a period in seconds; `daily_at` a time of day in UTC. `expires_s` drops the message of a tick that no worker
+took in time: the next tick does its work. Every task here is a scan: it may be skipped when one is running.
+"""
+
+from __future__ import annotations
+
+SCHEDULE: dict[str, dict[str, str | int]] = {
+    "accounts whose poll is due": {"task": "calendar.accounts.scan_due", "every_s": 15, "expires_s": 15},
+    "reminders that are due": {"task": "calendar.reminders.scan_due", "every_s": 15, "expires_s": 15},
+    "agendas that are due": {"task": "calendar.agendas.scan_due", "every_s": 15, "expires_s": 15},
+    "occurrences that run out": {"task": "calendar.occurrences.extend_horizon", "every_s": 3600, "expires_s": 1800},
+    "open deliveries": {"task": "delivery.ledger.scan_open", "every_s": 15, "expires_s": 15},
+    "what was kept long enough": {"task": "upkeep.retention.erase", "daily_at": "03:10", "expires_s": 21_600},
+}
