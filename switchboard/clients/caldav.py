@@ -44,6 +44,7 @@ MAX_HREF_LENGTH = 1024  # calendar_objects.href
 MAX_ETAG_LENGTH = 256  # calendar_objects.etag
 MAX_PAGES = 1_000  # of one sync report; a server that goes on has lost its way
 MAX_SPLITS = 24  # halvings spent on finding the objects that spoil a batch: seven for each of them
+FAILURES_TO_GIVE_UP = 3  # objects that failed alone while not one came
 TIMEOUT_S = 30.0
 DEADLINE_S = 120.0
 
@@ -138,7 +139,13 @@ class _Fetching:
     """What one `fetch` has met so far."""
 
     splits_left: int = MAX_SPLITS
+    failed_alone: int = 0
     any_came: bool = False
+
+    @property
+    def is_hopeless(self) -> bool:
+        """The server stumbles over everything, not over some of the objects."""
+        return not self.any_came and (self.failed_alone >= FAILURES_TO_GIVE_UP or self.splits_left <= 0)
 
 
 def preset_url(name: str) -> str:
@@ -284,11 +291,14 @@ class CaldavClient:
         try:
             batch = self._multiget(calendar_url, hrefs)
         except (AnswerTooLargeError, _BrokenXmlError, _BadRequestError, _ServerFaultError):
+            if fetching.is_hopeless:
+                raise
             if len(hrefs) == 1:
-                return self._fetch_alone(calendar_url, hrefs[0])
+                batch = self._fetch_alone(calendar_url, hrefs[0])
+                fetching.failed_alone += len(batch.failed)
+                fetching.any_came = fetching.any_came or not batch.failed
+                return batch
             if fetching.splits_left <= 0:
-                if not fetching.any_came:
-                    raise  # the server stumbles over everything
                 return FetchedBatch((), (), tuple(hrefs))
             fetching.splits_left -= 1
             middle = len(hrefs) // 2
@@ -482,7 +492,7 @@ def error_for_status(
         return NotFoundError(words)
     if status == 500:
         return _ServerFaultError(words)
-    if status in (408, 423, 425) or status >= 500 or status < 400:
+    if status in (408, 423, 425) or (status >= 500 and status != 501) or status < 400:
         return RemoteUnavailableError(words)
     known = [tag for tag in preconditions if tag.startswith((DAV, CALDAV))]
     kind = _BadRequestError if status == 400 else RemoteRejectedError

@@ -1,0 +1,32 @@
+"""CalDAV servers and a client for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.caldav.faulty import LOGIN, FaultyServer, running_faulty
+from switchboard.clients.address_guard import AddressGuard
+from switchboard.clients.caldav import CaldavClient
+
+
+@pytest.fixture
+def faulty() -> Iterator[FaultyServer]:
+    """The misbehaving twin, at first well-behaved and empty."""
+    with running_faulty() as server:
+        yield server
+
+
+@pytest.fixture
+def client(faulty: FaultyServer) -> Iterator[CaldavClient]:
+    """Signed in at the twin; silences of half a second and calls of two are too long."""
+    with CaldavClient(
+        faulty.url,
+        LOGIN,
+        faulty.password,
+        guard=AddressGuard([f"127.0.0.1:{faulty.port}"]),
+        timeout_s=0.5,
+        deadline_s=2.0,
+    ) as opened:
+        yield opened
