@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import click
 from celery import Celery
 from celery.schedules import crontab
-from celery.signals import setup_logging, worker_shutting_down
-from kombu import Exchange, Queue
+from celery.signals import celeryd_init, setup_logging, worker_shutting_down
 
 from beat_schedule import SCHEDULE
 from switchboard.clients.redis import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S, tls_options
@@ -39,8 +39,8 @@ QUEUES = (*THREAD_QUEUES, *PREFORK_QUEUES)
 QUEUE_BY_TASK = {"calendar.occurrences.expand": "expansion"}  # all others: the first part of their name
 
 VISIBILITY_TIMEOUT_S = 600
+PUBLISH_TIMEOUT_S = 1.0  # a web request waits for a broker that hangs three times this at most (measured)
 SWEEP_S = 10  # how often a worker looks for messages whose visibility ended
-PUBLISH_TIMEOUT_S = 1.0  # to connect to the broker when it is asked to take a message
 BEAT_LOCK_S = 30
 MEMORY_PER_CHILD_KIB = 400_000
 
@@ -71,8 +71,8 @@ def configuration() -> dict[str, Any]:
         "visibility_timeout": VISIBILITY_TIMEOUT_S,
         "unacked_restore_interval": SWEEP_S,
         "unacked_restore_throttle": 1,
-        "socket_timeout": SOCKET_TIMEOUT_S,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": PUBLISH_TIMEOUT_S,
+        "socket_connect_timeout": PUBLISH_TIMEOUT_S,
     }
     return {
         "broker_url": url,
@@ -83,14 +83,14 @@ def configuration() -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_connection_timeout": CONNECT_TIMEOUT_S,
-        "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1, "timeout": 2},
+        "task_publish_retry_policy": {"max_retries": 1, "interval_start": 0.1, "interval_max": 0.1},
         # JSON alone; state lives in the database, so no results
         "task_serializer": "json",
         "accept_content": ["json"],
         "result_backend": None,
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
-        "task_queues": tuple(Queue(name, Exchange(name), routing_key=name) for name in QUEUES),
+        "task_queues": {name: {"exchange": name, "routing_key": name} for name in QUEUES},
         "task_default_queue": "upkeep",
         "task_create_missing_queues": False,
         "task_routes": (route,),
@@ -106,7 +106,7 @@ def configuration() -> dict[str, Any]:
         "worker_redirect_stdouts": False,
         "timezone": "UTC",
         "enable_utc": True,
-        "beat_schedule": {name: _beat_entry(**entry) for name, entry in SCHEDULE.items()},
+        "beat_schedule": {name: _beat_entry(entry) for name, entry in SCHEDULE.items()},
         "beat_scheduler": "redbeat.RedBeatScheduler",
         "beat_max_loop_interval": 5,
         "redbeat_redis_url": url,
@@ -127,10 +127,10 @@ def route(name: str, *_details: object, **_more: object) -> dict[str, str] | Non
     return None if family == "celery" else {"queue": QUEUE_BY_TASK.get(name, family)}
 
 
-def _beat_entry(*, task: str, expires_s: int, every_s: int = 0, daily_at: str = "") -> dict[str, Any]:
-    hour, _, minute = daily_at.partition(":")
-    schedule = crontab(hour=int(hour), minute=int(minute)) if daily_at else every_s
-    return {"task": task, "schedule": schedule, "options": {"expires": expires_s}}
+def _beat_entry(entry: Mapping[str, str | int]) -> dict[str, Any]:
+    hour, _, minute = str(entry.get("daily_at", "")).partition(":")
+    schedule = crontab(hour=int(hour), minute=int(minute)) if minute else entry["every_s"]
+    return {"task": entry["task"], "schedule": schedule, "options": {"expires": entry["expires_s"]}}
 
 
 def _speak_as_we_do(**_details: object) -> None:
@@ -139,6 +139,11 @@ def _speak_as_we_do(**_details: object) -> None:
     for name in ("celery.app.trace", "celery.worker.strategy", "celery.beat"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("celery.app.trace").addFilter(_without_arguments)
+
+
+def _wait_longer(conf: Any, **_details: object) -> None:
+    """A worker is more patient with the broker than a web request can be."""
+    conf.broker_transport_options.update(socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=CONNECT_TIMEOUT_S)
 
 
 def _without_arguments(record: logging.LogRecord) -> bool:
@@ -153,5 +158,6 @@ def _stop_in_time(**_details: object) -> None:
 
 app = Celery("switchboard", task_cls="tasks.base:SwitchboardTask", include=TASK_MODULES)
 app.add_defaults(configuration)
+celeryd_init.connect(_wait_longer, weak=False)
 setup_logging.connect(_speak_as_we_do, weak=False)
 worker_shutting_down.connect(_stop_in_time, weak=False)
