@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from http.client import responses
 from typing import Any, Literal, get_args
 
 from tornado import httputil, web
@@ -104,7 +105,6 @@ class FaultBook:
         self._faults: list[Fault] = []
         self._last_id = 0
         self.fired = 0
-        self.on_change: Callable[[], None] = lambda: None
 
     def add(self, kind: Kind, **wanted: Any) -> Fault:
         """Switch a fault on; fields as in `Fault`. Raises InvalidFaultError."""
@@ -113,7 +113,6 @@ class FaultBook:
             self._last_id += 1
             fault = dataclasses.replace(fault, id=self._last_id)
             self._faults.append(fault)
-        self.on_change()
         return fault
 
     def remove(self, fault_id: int) -> bool:
@@ -122,13 +121,11 @@ class FaultBook:
             before = len(self._faults)
             self._faults = [fault for fault in self._faults if fault.id != fault_id]
             removed = len(self._faults) < before
-        self.on_change()
         return removed
 
     def clear(self) -> None:
         with self._lock:
             self._faults = []
-        self.on_change()
 
     def listing(self) -> list[Fault]:
         with self._lock:
@@ -150,7 +147,6 @@ class FaultBook:
                     break
             else:
                 return None
-        self.on_change()
         return used
 
 
@@ -274,7 +270,7 @@ class _GatedRequest(httputil.HTTPMessageDelegate):
     def _reply(self, reply: Reply, *, cut: bool = False) -> None:
         headers = httputil.HTTPHeaders(reply.headers)
         headers["Content-Length"] = str(len(reply.body))
-        line = httputil.ResponseStartLine("HTTP/1.1", reply.status, "")
+        line = httputil.ResponseStartLine("HTTP/1.1", reply.status, responses.get(reply.status, "Unknown"))
         body = reply.body[: len(reply.body) // 2] if cut else reply.body
         if self._stream().closed():
             return

@@ -81,7 +81,6 @@ class World:
         self.ephemerals: dict[str, Ephemeral] = {}
         self.dialogs: dict[str, OpenDialog] = {}
         self.record: Callable[[str, object], None] = lambda _kind, _thing: None
-        self.on_change: Callable[[], None] = lambda: None
         # What the page shows: the newest things by key, each with the number of its last change.
         self.recent: dict[tuple[str, str], int] = {}
         self.change_number = 0
@@ -390,7 +389,6 @@ class World:
         recent[(kind, key)] = self.change_number
         if len(recent) > RECENT_LIMIT * 2:
             del recent[next(iter(recent))]
-        self.on_change()
 
     # --- commands -------------------------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ def running_integration() -> Iterator[Integration]:
     told = Integration()
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             told.received.append(({name.lower(): value for name, value in self.headers.items()}, body))
             text = told.answer if isinstance(told.answer, str) else json.dumps(told.answer)

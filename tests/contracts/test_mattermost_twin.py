@@ -258,6 +258,22 @@ def test_a_private_host_that_is_not_allowed_is_not_called(bot: Caller, anna: Cal
         assert other.received == []
 
 
+def test_a_button_of_an_ephemeral_post_works_by_its_cookie_and_cannot_update_the_post(
+    bot: Caller, admin: Caller, anna: Caller, channel: str, integration: Integration
+) -> None:
+    post = {"channel_id": channel, "message": "menu", "props": with_button(integration.url)}
+    made = admin("POST", "/posts/ephemeral", {"user_id": anna.id, "post": post})
+    assert "s1" not in made.text
+    action = made.json()["props"]["attachments"][0]["actions"][0]
+    path = f"/posts/{made.json()['id']}/actions/{action['id']}"
+    assert anna("POST", path, {"cookie": action["cookie"]}).status_code == 200
+    assert json.loads(integration.received[0][1])["context"] == {"secret": "s1"}
+    assert error_id(anna("POST", path, {}))[0] == 404
+    assert error_id(anna("POST", path, {"cookie": action["cookie"][:-4] + "AAAA"}))[0] == 400
+    integration.answer = {"update": {"message": "x"}}
+    assert error_id(anna("POST", path, {"cookie": action["cookie"]}))[0] == 404
+
+
 # --- commands and dialogs -------------------------------------------------------------------------------------------
 
 

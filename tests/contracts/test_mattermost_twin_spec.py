@@ -1,4 +1,4 @@
-"""The twin against the vendor's specification: no route of its own invention, and every body of the shape that is written there.
+"""The twin against the vendor's specification: no route of its own, and every body of the shape that is written there.
 
 The specification is not part of this repository: it is looked for in SWITCHBOARD_SPECS, else in `../shared/specs`.
 """

@@ -347,18 +347,13 @@ class ActionHandler(ApiHandler):
         world = self.world
         update, text = answer.get("update"), answer.get("ephemeral_text")
         if isinstance(update, dict):
-            post = world.posts.get(post_id)
-            if post is not None and not post.delete_at:
-                props = update.get("props")
-                if isinstance(props, dict):
-                    kept = {name: post.props[name] for name in _RETAINED_PROPS if name in post.props}
-                    props = {name: value for name, value in props.items() if name not in _RETAINED_PROPS} | kept
-                apply_change(world, post, {"message": text_field(update, "message"), "props": props})
-            elif post_id in world.ephemerals:
-                shown = world.ephemerals[post_id]
-                shown.post.message = text_field(update, "message")
-                shown.post.props = {} if isinstance(update.get("props"), dict) else shown.post.props
-                world.touch("ephemeral", post_id)
+            # An ephemeral post is stored nowhere, so an update of one fails on the server too (404).
+            post = world.post(post_id)
+            props = update.get("props")
+            if isinstance(props, dict):
+                kept = {name: post.props[name] for name in _RETAINED_PROPS if name in post.props}
+                props = {name: value for name, value in props.items() if name not in _RETAINED_PROPS} | kept
+            apply_change(world, post, {"message": text_field(update, "message"), "props": props})
         if isinstance(text, str) and text:
             send_ephemeral(self.services, self.caller.id, channel_id, self.caller.id, {"message": text})
 

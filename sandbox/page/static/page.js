@@ -39,7 +39,7 @@ async function call(method, path, body, token) {
   const text = await answer.text();
   let value = {};
   try { value = text ? JSON.parse(text) : {}; } catch { value = {message: text.slice(0, 200)}; }
-  if (!answer.ok) throw new Error(value.message ? `${value.message} (${answer.status})` : value.error || `status ${answer.status}`);
+  if (!answer.ok) throw new Error(value.message ? `${value.message} ${value.detailed_error || ""} (${answer.status})` : value.error || `status ${answer.status}`);
   return value;
 }
 
@@ -207,7 +207,7 @@ function postBlock(entry) {
     if (entry.html) content.append(markdown(entry.html));
     content.append(...entry.attachments.map((attachment) => attachmentBlock(entry, attachment)));
   }
-  const first = face(sender);
+  const first = face(entry.from_integration ? bot() : sender);
   first.setAttribute("aria-hidden", "true");
   block.append(first, content);
   return block;
