@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from alembic import context
 from sqlalchemy import Connection
 
-from alembic import context
 from switchboard.db.engine import Database
 from switchboard.db.models import Base
 from switchboard.settings import load_settings

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
+
+from redis import Redis
+from sqlalchemy.exc import SQLAlchemyError
 
 from switchboard.clients.address_guard import AddressGuard
+from switchboard.clients.caldav import CaldavClient
 from switchboard.clients.mattermost import MattermostClient
+from switchboard.clients.redis import connect_redis
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
-from switchboard.errors import ConfigError
+from switchboard.db.migrate import current_revision, head_revision
+from switchboard.db.repositories.heartbeats import heartbeats
+from switchboard.errors import ConfigError, SwitchboardError
+from switchboard.locks import LockFactory
+from switchboard.queues import QUEUES
 from switchboard.services import deliveries as ledger
 from switchboard.services.audit import AuditLog
 from switchboard.services.calendar import agendas as agenda_service
 from switchboard.services.calendar import notices as notice_service
 from switchboard.services.calendar import reminders as reminder_service
+from switchboard.services.calendar.accounts import AccountView, CalendarAccounts
 from switchboard.services.calendar.expansion import CalendarExpansion
+from switchboard.services.calendar.polling import CalendarPolling
 from switchboard.services.channels.mattermost import MattermostChannel
+from switchboard.services.doctor import Check, WarningFound
+from switchboard.services.file_links import FileLinks
 from switchboard.services.files import DatabaseFileStore
+from switchboard.services.health import Health, database_probe, heartbeat_probe, redis_probe, schema_probe
 from switchboard.services.keys import Keys
+from switchboard.services.operations import Operations
+from switchboard.services.people import MattermostPeople
 from switchboard.services.retention import Retention
 from switchboard.settings import Settings, load_settings
+
+TICK_EXPECTED_WITHIN = timedelta(seconds=60)
 
 
 def utc_now() -> datetime:
@@ -111,6 +130,173 @@ def calendar_expansion() -> CalendarExpansion:
 def address_guard() -> AddressGuard:
     """Keeps users' URLs away from private networks."""
     return AddressGuard(allowed=settings().allowed_private_addresses)
+
+
+@cache
+def locks() -> LockFactory:
+    """Leases on Redis."""
+    return LockFactory(redis_client())
+
+
+@cache
+def redis_client() -> Redis:
+    """Redis or Valkey, with time-outs."""
+    if not settings().redis_url:
+        raise ConfigError(
+            "REDIS_URL is not set and no embedded Valkey runs: start one with `python -m switchboard run`"
+        )
+    return connect_redis(settings().redis_url, self_signed=settings().redis_tls_self_signed)
+
+
+def open_calendar_server(url: str, login: str, password: str) -> CaldavClient:
+    """A connection to a calendar server, for one use."""
+    return CaldavClient(url, login, password, guard=address_guard())
+
+
+@cache
+def calendar_accounts() -> CalendarAccounts:
+    """Calendar accounts and their owners' settings."""
+    return CalendarAccounts(
+        database(), open_calendar_server, secret_box(), MattermostPeople(mattermost()), address_guard(), utc_now
+    )
+
+
+@cache
+def calendar_polling() -> CalendarPolling:
+    """Polls of calendar accounts."""
+    return CalendarPolling(
+        database(),
+        open_calendar_server,
+        secret_box(),
+        calendar_notices(),
+        utc_now,
+        poll_period_s=settings().calendar_poll_seconds,
+    )
+
+
+@cache
+def operations() -> Operations:
+    """What operators see."""
+    return Operations(database(), redis_client(), queues=QUEUES)
+
+
+@cache
+def health() -> Health:
+    """Whether this deployment can work."""
+    return Health(
+        [
+            database_probe(database()),
+            schema_probe(database()),
+            redis_probe(redis_client()),
+            heartbeat_probe(
+                database(), reminder_service.HEARTBEAT, within=TICK_EXPECTED_WITHIN, clock=utc_now, name="tick"
+            ),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WebServices:
+    """What the routes use; see routes.services.Services."""
+
+    health: Health
+    operations: Operations
+    audit_log: AuditLog
+    files: DatabaseFileStore
+    file_links: FileLinks
+
+    def now(self) -> datetime:
+        """The clock."""
+        return utc_now()
+
+
+def web_services() -> WebServices:
+    """The container of the web process."""
+    return WebServices(
+        health=health(),
+        operations=operations(),
+        audit_log=audit_log(),
+        files=files(),
+        file_links=FileLinks([key.get_secret_value() for key in settings().secret_keys]),
+    )
+
+
+def doctor_checks() -> list[Check]:
+    """What `doctor` tries, in the order in which things depend on each other."""
+    return [
+        Check("database", _check_database, "Check DATABASE_URL, then run `python -m switchboard migrate`."),
+        Check("secret keys", _check_keys, "Put every key that encrypted a stored secret into SECRET_KEYS."),
+        Check("redis", _check_redis, "Check REDIS_URL; set maxmemory-policy to noeviction there."),
+        Check(
+            "worker and beat", _check_tick, "Start the processes `worker` and `beat`; look at their logs and at Flower."
+        ),
+        Check(
+            "mattermost",
+            _check_mattermost,
+            "Set MATTERMOST_URL and MATTERMOST_TOKEN (a bot account's access token).",
+            configured=bool(settings().mattermost_url),
+        ),
+        *(
+            Check(
+                f"calendar account {account.id} ({account.username})",
+                partial(_check_calendar_account, account.id),
+                f"A new password: `python -m switchboard calendar password {account.id}`.",
+            )
+            for account in _accounts_to_check()
+        ),
+    ]
+
+
+def _check_database() -> str:
+    with database().read() as session:
+        revision = current_revision(session.connection())
+    if revision != head_revision():
+        raise ConfigError(f"the schema is at {revision or 'no revision'}, this code needs {head_revision()}")
+    return f"{database().dialect}, revision {revision}"
+
+
+def _check_keys() -> str:
+    keys().check()
+    return f"{len(settings().secret_keys)} keys, all secrets open"
+
+
+def _check_redis() -> str:
+    facts = redis_client().info("server")
+    policy = redis_client().info("memory").get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise WarningFound(f"maxmemory-policy is {policy}: under memory pressure queued tasks would vanish")
+    return f"{facts.get('server_name', 'redis')} {facts.get('valkey_version') or facts.get('redis_version')}"
+
+
+def _check_tick() -> str:
+    with database().read() as session:
+        last = heartbeats(session).get(reminder_service.HEARTBEAT)
+    if last is None:
+        raise WarningFound("no reminder scan was ever run")
+    age = utc_now() - last
+    if age > TICK_EXPECTED_WITHIN:
+        raise WarningFound(f"the last reminder scan was {int(age.total_seconds())} s ago")
+    return f"the last reminder scan was {int(age.total_seconds())} s ago"
+
+
+def _check_mattermost() -> str:
+    mattermost().ping()
+    bot = mattermost().me()
+    if not bot.is_bot:
+        raise WarningFound(f"the token belongs to @{bot.username}, who is no bot account")
+    return f"the token belongs to the bot @{bot.username}"
+
+
+def _accounts_to_check() -> list[AccountView]:
+    try:
+        return calendar_accounts().list_accounts()
+    except (SwitchboardError, SQLAlchemyError):
+        return []  # the checks above say why
+
+
+def _check_calendar_account(account_id: int) -> str:
+    found = calendar_accounts().refresh_calendars(account_id)
+    return f"{len(found)} calendars, {sum(calendar.watched for calendar in found)} watched"
 
 
 @cache

@@ -12,6 +12,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+from switchboard.deadlines import cap_timeout_s
 from switchboard.errors import (
     AuthError,
     NotFoundError,
@@ -137,7 +138,7 @@ class MattermostClient:
                 f"{self._url}/api/v4{route.format(**ids)}",
                 json=json,
                 params=params,
-                timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                timeout=(cap_timeout_s(CONNECT_TIMEOUT_S), cap_timeout_s(READ_TIMEOUT_S)),
                 allow_redirects=False,
             )
             if response.ok:

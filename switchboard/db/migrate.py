@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
-from alembic import command
 from switchboard.db.engine import Database
-from switchboard.errors import ConfigError
+from switchboard.errors import ConfigError, InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]
 ADVISORY_LOCK = 7_317_492_206  # any number, the same in every release
@@ -32,6 +32,24 @@ def upgrade(database_url: str, revision: str = "head") -> str:
 def downgrade(database_url: str, revision: str) -> str:
     """Take the schema back to `revision` ("base" for an empty one); return the revision it is at afterwards."""
     return _run(database_url, lambda config: command.downgrade(config, revision))
+
+
+def migrate(database_url: str, revision: str) -> str:
+    """Go to `revision`, up or down, whichever way it lies; return the revision the database is at afterwards."""
+    known = [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
+    if revision not in ("head", "base", *known):
+        raise InvalidInputError(
+            f"there is no revision {revision!r}; known: {', '.join(reversed(known))}", field="revision"
+        )
+    database = Database(database_url, connections=1)
+    try:
+        with database.engine.connect() as connection:
+            current = current_revision(connection)
+    finally:
+        database.dispose()
+    newest_first = [*known, "base"]
+    goes_down = revision != "head" and current and newest_first.index(revision) > newest_first.index(current)
+    return downgrade(database_url, revision) if goes_down else upgrade(database_url, revision)
 
 
 def head_revision() -> str:

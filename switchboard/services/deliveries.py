@@ -20,7 +20,7 @@ from switchboard.logs import get_logger
 from switchboard.services.channels.channel import Channel, Obsolete, Rendered, Renderer
 
 SENDING_CHUNK = 10  # rows a killed sender leaves UNCERTAIN at most; one commit each way serves them all
-SEND_BUDGET = timedelta(seconds=18)  # below the task's limit: no call begins later than this
+SEND_BUDGET = timedelta(seconds=12)  # below the task's limit: no call begins later than this
 LEASE = timedelta(seconds=60)
 BACKOFF_FIRST = timedelta(seconds=2)
 BACKOFF_LONGEST = timedelta(minutes=10)
@@ -234,7 +234,7 @@ class _Outcome:
 
 def _backoff(attempts: int, retry_after_s: float | None) -> timedelta:
     """Exponential with full jitter in its upper half, never earlier than the remote asked."""
-    longest = min(BACKOFF_LONGEST, BACKOFF_FIRST * 2 ** min(attempts, 12))
+    longest = min(BACKOFF_LONGEST, BACKOFF_FIRST * (1 << min(attempts, 12)))
     wait = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
     return max(wait, timedelta(seconds=retry_after_s or 0))
 

@@ -16,7 +16,7 @@ from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepo
 from switchboard.errors import AuthError, RateLimitedError, RemoteRejectedError, RemoteUnavailableError, UncertainError
 from switchboard.services.channels.channel import Obsolete, Rendered
 from switchboard.services.deliveries import LEASE, Deliveries
-from switchboard.texts.messages import Message
+from switchboard.texts.markdown import Message
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 

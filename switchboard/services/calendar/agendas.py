@@ -13,13 +13,13 @@ from switchboard.db.engine import Database
 from switchboard.db.models import CalendarAccount, CalendarOccurrence, CalendarSubscriber
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.db.repositories.heartbeats import beat
-from switchboard.domain.calendar.agenda import select_day
+from switchboard.domain.calendar.agenda import DayAgenda, select_day
 from switchboard.domain.calendar.occurrences import Occurrence
 from switchboard.domain.calendar.reminders import agenda_key
 from switchboard.domain.calendar.wall_clock import AGENDA_USEFUL_FOR, agenda_is_still_useful, day_window, next_agenda
 from switchboard.logs import get_logger
 from switchboard.services.channels.channel import Obsolete, Rendered
-from switchboard.texts.messages import agenda_message
+from switchboard.texts.meetings import agenda_message
 
 KIND = "calendar.agenda"
 HEARTBEAT = "calendar.agendas.scan_due"
@@ -61,6 +61,23 @@ class Agendas:
             ids = DeliveryRepository(session).add(deliveries, now)
         return [ids[start : start + batch] for start in range(0, len(ids), batch)]
 
+    def preview(self, subscriber_id: int, at: datetime) -> str:
+        """The agenda of the local day of `at` as the store knows it, in the user's language."""
+        with self._database.read() as session:
+            subscriber = session.get_one(CalendarSubscriber, subscriber_id)
+            zone = ZoneInfo(subscriber.zone)
+            agenda = _day(session, subscriber, at.astimezone(zone).date())
+            return agenda_message(agenda, zone=zone, locale=subscriber.locale).text
+
+    def send_today(self, subscriber_id: int) -> datetime:
+        """Make today's agenda due now and return when; the ledger still sends one a day at most."""
+        now = self._clock()
+        with self._database.write() as session:
+            subscriber = session.get_one(CalendarSubscriber, subscriber_id)
+            subscriber.next_agenda_date = now.astimezone(ZoneInfo(subscriber.zone)).date()
+            subscriber.next_agenda_at = now
+        return now
+
     def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
         """See Renderer: the agenda as the store knows it now."""
         with self._database.read() as session:
@@ -74,7 +91,7 @@ class Agendas:
         day = date.fromisoformat(delivery.body["date"])
         if not agenda_is_still_useful(day, datetime.fromisoformat(delivery.body["fire_at"]), now, zone):
             return Obsolete("another day had begun")
-        agenda = select_day(occurrences_between(session, subscriber.id, *day_window(day, zone)), day, zone)
+        agenda = _day(session, subscriber, day)
         if agenda.is_empty and not subscriber.agenda_on_empty_days:
             return Obsolete("an empty day, and empty days are switched off")
         return Rendered(agenda_message(agenda, zone=zone, locale=subscriber.locale), address=subscriber.dm_channel_id)
@@ -102,6 +119,11 @@ def occurrences_between(session: Session, subscriber_id: int, start: datetime, e
         .order_by(CalendarOccurrence.start_at)
     )
     return [Occurrence.from_json(details) for details in rows]
+
+
+def _day(session: Session, subscriber: CalendarSubscriber, day: date) -> DayAgenda:
+    zone = ZoneInfo(subscriber.zone)
+    return select_day(occurrences_between(session, subscriber.id, *day_window(day, zone)), day, zone)
 
 
 def _delivery(subscriber: CalendarSubscriber, now: datetime) -> NewDelivery | None:

@@ -12,7 +12,8 @@ from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount, CalendarSubscriber
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.services.channels.channel import Obsolete, Rendered
-from switchboard.texts.messages import notice_message
+from switchboard.texts.accounts import account_back_message, account_paused_message, calendar_lost_message
+from switchboard.texts.markdown import Message
 
 KIND = "calendar.notice"
 USEFUL_FOR = timedelta(days=7)
@@ -26,7 +27,7 @@ class CalendarNotices:
 
     def account_paused(self, session: Session, account: CalendarAccount, now: datetime) -> None:
         """The server refused the password several times; polling stopped until the owner gives a new one."""
-        self._add(session, account, "account_paused", f"account:{account.id}", now, login=account.login)
+        self._add(session, account, "account_paused", f"account:{account.id}", now)
 
     def calendar_lost(self, session: Session, account: CalendarAccount, calendar: Calendar, now: datetime) -> None:
         """The server does not show a watched calendar any more."""
@@ -34,7 +35,7 @@ class CalendarNotices:
 
     def calendar_back(self, session: Session, account: CalendarAccount, calendar: Calendar, now: datetime) -> None:
         """A lost calendar answers again."""
-        self._add(session, account, "calendar_back", f"calendar:{calendar.id}", now, calendar=calendar.name)
+        self._add(session, account, "calendar_back", f"calendar:{calendar.id}", now)
 
     def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
         """See Renderer."""
@@ -59,7 +60,13 @@ class CalendarNotices:
                     key=f"{notice}|{about}|{now.isoformat()}",
                     subject=f"mattermost:{subscriber.mattermost_user_id}",
                     recipient=subscriber.mattermost_user_id,
-                    body={"subscriber_id": subscriber.id, "notice": notice, **facts},
+                    body={
+                        "subscriber_id": subscriber.id,
+                        "notice": notice,
+                        "account_id": account.id,
+                        "login": account.login,
+                        **facts,
+                    },
                     expires_at=now + USEFUL_FOR,
                 )
             ],
@@ -68,7 +75,15 @@ class CalendarNotices:
 
 
 def _render(delivery: ClaimedDelivery, subscriber: CalendarSubscriber) -> Rendered:
-    facts = {name: value for name, value in delivery.body.items() if name not in ("subscriber_id", "notice")}
-    return Rendered(
-        notice_message(delivery.body["notice"], facts, locale=subscriber.locale), address=subscriber.dm_channel_id
-    )
+    return Rendered(_message(delivery.body, subscriber.locale), address=subscriber.dm_channel_id)
+
+
+def _message(body: Mapping[str, Any], locale: str) -> Message:
+    """What the owner reads; until people have commands of their own, the commands are an operator's."""
+    if body["notice"] == "account_paused":
+        command = f"python -m switchboard calendar password {body['account_id']}"
+        return account_paused_message(body["login"], command, locale)
+    if body["notice"] == "calendar_lost":
+        command = f"python -m switchboard calendar watch {body['account_id']}"
+        return calendar_lost_message(body["calendar"], body["login"], command, locale)
+    return account_back_message(body["login"], locale)

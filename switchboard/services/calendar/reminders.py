@@ -16,7 +16,7 @@ from switchboard.db.repositories.heartbeats import beat
 from switchboard.domain.calendar.occurrences import Occurrence
 from switchboard.domain.calendar.reminders import delivery_key
 from switchboard.services.channels.channel import Obsolete, Rendered
-from switchboard.texts.messages import reminder_message
+from switchboard.texts.meetings import reminder_message
 
 KIND = "calendar.reminder"
 HEARTBEAT = "calendar.reminders.scan_due"

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from switchboard.db.repositories.deliveries import ClaimedDelivery
-from switchboard.texts.messages import Message
+from switchboard.texts.markdown import Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from switchboard.clients.mattermost import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Ma
 from switchboard.db.repositories.deliveries import ClaimedDelivery
 from switchboard.errors import NotFoundError
 from switchboard.services.channels.channel import Rendered
-from switchboard.texts.messages import Message
+from switchboard.texts.markdown import Message
 
 DELIVERY_PROP = "switchboard_delivery"
 CLOCK_SKEW = timedelta(minutes=10)  # how far the server's clock may differ from ours when posts are looked up
