@@ -15,7 +15,7 @@ def main() -> int:
     parser.add_argument("--sandbox", action="store_true", help="start the twins of the remotes too")
     arguments = parser.parse_args()
     try:
-        return run(load_settings(), sandbox=arguments.sandbox, quiet=False, any_ports=True)
+        return run(load_settings(), sandbox=arguments.sandbox, quiet=True, any_ports=True)
     except SwitchboardError as error:
         sys.stderr.write(f"{error}\n")
         return 1

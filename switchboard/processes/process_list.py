@@ -171,6 +171,7 @@ class _Planner:
                 url=f"http://127.0.0.1:{caldav_port}",
                 port=caldav_port,
                 hint=f"password {self._secrets.sandbox_caldav_password}",
+                show_warnings=False,  # it announces its log level as a warning
             ),
         )
 
@@ -205,6 +206,7 @@ class _Planner:
                 url=chosen.get("flower_url", settings.flower_url),
                 port=flower_port,
                 hint=f"{settings.flower_user} / {password}",
+                show_warnings=False,  # it complains of workers that are still starting
             ),
             ProcessSpec(
                 name="web",

@@ -21,15 +21,13 @@ STATE_STYLE = {State.RUNNING: "green", State.BACKOFF: "bold red", State.STARTING
 class Screen:
     """A table that follows the states on a terminal; elsewhere it is printed once, when everything runs.
 
-    Credentials appear on a terminal only. `everything` shows each line that a child writes instead of warnings alone;
-    `quiet` shows neither.
+    Credentials appear on a terminal only. `quiet` shows warnings and errors of the children alone, else every line they write.
     """
 
-    def __init__(self, console: Console, data_dir: Path, *, quiet: bool, everything: bool) -> None:
+    def __init__(self, console: Console, data_dir: Path, *, quiet: bool) -> None:
         self._console = console
         self._data_dir = data_dir
         self._quiet = quiet
-        self._everything = everything
         self._live: Live | None = None
         self._printed = False
 
@@ -53,13 +51,15 @@ class Screen:
             self._console.print(self._table(children))
 
     def said(self, child: Child, line: str) -> None:
-        shown = line if self._everything else warning_in(line) if child.spec.show_warnings else None
-        if shown is not None and not self._quiet:
+        shown = line
+        if self._quiet:
+            shown = (warning_in(line) if child.spec.show_warnings else None) or ""
+        if shown:
             colour = COLOURS[sum(child.spec.name.encode()) % len(COLOURS)]
-            self._console.print(Text(f"{child.spec.name:>9} | ", style=colour) + Text(shown), highlight=False)
+            self._console.print(Text(f"{child.spec.name:>9} | ", style=colour) + Text(shown), soft_wrap=True)
 
     def note(self, text: str) -> None:
-        self._console.print(Text(text, style="bold"), highlight=False)
+        self._console.print(Text(text, style="bold"), soft_wrap=True)
 
     def _table(self, children: Sequence[Child]) -> Table:
         table = Table(

@@ -30,6 +30,7 @@ STOP_TIMEOUT_S = 60.0
 def run(settings: Settings, *, sandbox: bool, quiet: bool, any_ports: bool = False) -> int:
     """Run everything until Ctrl-C or SIGTERM; return the exit status, 0 after a wished stop.
 
+    `quiet` shows the children's warnings and errors only; their log files have everything either way.
     Must be called in the main thread. ConfigError when another run has this data folder or a set port is taken; StartError,
     with nothing left running, when a process does not come up.
     """
@@ -38,7 +39,7 @@ def run(settings: Settings, *, sandbox: bool, quiet: bool, any_ports: bool = Fal
         plan = make_plan(
             settings, sandbox=sandbox, secrets=generated_secrets.read_or_make(settings.data_dir), any_ports=any_ports
         )
-        with Screen(Console(), settings.data_dir, quiet=quiet, everything=settings.log_level == "DEBUG") as screen:
+        with Screen(Console(), settings.data_dir, quiet=quiet) as screen:
             return Supervisor(plan.specs, settings.data_dir, lock, screen, plan.settings).run()
     finally:
         lock.release()

@@ -86,10 +86,20 @@ def test_credentials_are_shown_on_a_terminal_only(tmp_path: Path, *, terminal: b
     )
     output = io.StringIO()
 
-    with Screen(
-        Console(file=output, force_terminal=terminal, width=160), tmp_path, quiet=False, everything=False
-    ) as screen:
+    with Screen(Console(file=output, force_terminal=terminal, width=160), tmp_path, quiet=True) as screen:
         screen.changed([child])
 
     assert "flower" in output.getvalue()
     assert ("hush" in output.getvalue()) is seen
+
+
+@pytest.mark.parametrize(("quiet", "shown"), [(True, ["disk full"]), (False, ["all well", "disk full"])])
+def test_quiet_shows_warnings_alone_and_otherwise_every_line(tmp_path: Path, *, quiet: bool, shown: list[str]) -> None:
+    child = Child(ProcessSpec(name="web", argv=()), LogFile(tmp_path, "web"), State.RUNNING)
+    output = io.StringIO()
+
+    with Screen(Console(file=output, width=160), tmp_path, quiet=quiet) as screen:
+        screen.said(child, "all well")
+        screen.said(child, "ERROR disk full")
+
+    assert [text for text in ("all well", "disk full") if text in output.getvalue()] == shown
