@@ -120,8 +120,7 @@ class FaultBook:
         with self._lock:
             before = len(self._faults)
             self._faults = [fault for fault in self._faults if fault.id != fault_id]
-            removed = len(self._faults) < before
-        return removed
+            return len(self._faults) < before
 
     def clear(self) -> None:
         with self._lock:

@@ -70,6 +70,7 @@ class MattermostTwin:
         self.admin_token = admin_token or secrets.token_hex(13)
         self.url = ""
         self.port = 0
+        self.closing = asyncio.Event()
         self._extra: list[Any] = []
         self._journal: Journal | None = None
         self._server: HTTPServer | None = None
@@ -132,6 +133,8 @@ class MattermostTwin:
 
     async def stop(self) -> None:
         """Stop listening, drop open connections, write what is not written yet."""
+        self.closing.set()
+        await asyncio.sleep(0.05)  # open event streams see it and end by themselves
         if self._flusher is not None:
             self._flusher.stop()
         if self._server is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -91,7 +92,7 @@ class EventsHandler(SandboxHandler):
         quiet_s = 0.0
         try:
             await self._send("state", state)
-            while True:
+            while not self.twin.closing.is_set():
                 told = [asdict(fault) for fault in faults.listing()]
                 if world.change_number != sent or told != listing or faults.fired != fired:
                     entries, sent = changes_since(world, sent), world.change_number
@@ -102,7 +103,8 @@ class EventsHandler(SandboxHandler):
                     quiet_s = 0.0
                     self.write(": quiet\n\n")
                     await self.flush()
-                await asyncio.sleep(REFRESH_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.twin.closing.wait(), REFRESH_S)
                 quiet_s += REFRESH_S
         except StreamClosedError:
             return
