@@ -70,7 +70,7 @@ def valkey_process(data_dir: Path, *, port: int, password: str, environment: dic
         # A port that accepts is not enough: while the file is read back every command is answered by -LOADING.
         ready=PortReady(port, greeting=f"AUTH {password}\r\nPING\r\n".encode(), expected=b"+OK\r\n+PONG\r\n"),
         grace_s=GRACE_S,
-        purpose="broker, results and locks (embedded Valkey)",
+        purpose="queues and locks",
         url=f"127.0.0.1:{port}",
         port=port,
         show_warnings=False,  # it warns of kernel settings that matter to large servers only

@@ -157,7 +157,7 @@ class _Planner:
                 environment=environment,
                 phase=Phase.PREPARATION,
                 ready=PortReady(mattermost_port),
-                purpose="what people would see: a twin of Mattermost",
+                purpose="what people see (Mattermost twin)",
                 url=f"http://127.0.0.1:{mattermost_port}",
                 port=mattermost_port,
             ),
@@ -167,7 +167,7 @@ class _Planner:
                 environment=environment,
                 phase=Phase.PREPARATION,
                 ready=PortReady(caldav_port),
-                purpose="CalDAV server with sample calendars",
+                purpose="sample calendars (CalDAV)",
                 url=f"http://127.0.0.1:{caldav_port}",
                 port=caldav_port,
                 hint=f"password {self._secrets.sandbox_caldav_password}",
@@ -188,21 +188,17 @@ class _Planner:
                 environment=environment,
                 phase=Phase.PREPARATION,
                 once=True,
-                purpose="brings the database to the newest schema, then ends",
+                purpose="database schema",
             ),
-            self._worker(
-                "worker", "threads", settings.worker_threads, THREAD_QUEUES, environment, "most tasks, on threads"
-            ),
-            self._worker(
-                "expander", "prefork", 1, PROCESS_QUEUES, environment, "tasks that compute, under hard limits"
-            ),
+            self._worker("worker", "threads", settings.worker_threads, THREAD_QUEUES, environment, "tasks, on threads"),
+            self._worker("expander", "prefork", 1, PROCESS_QUEUES, environment, "tasks under hard time limits"),
             ProcessSpec(
                 name="flower",
                 argv=_python("tasks.monitor"),
                 environment=environment,
                 phase=Phase.WORKERS,  # before beat: Flower names only the tasks whose start it saw
                 ready=PortReady(flower_port),
-                purpose="tasks and workers, live (Flower)",
+                purpose="tasks and workers, live",
                 url=chosen.get("flower_url", settings.flower_url),
                 port=flower_port,
                 hint=f"{settings.flower_user} / {password}",
@@ -220,7 +216,7 @@ class _Planner:
                     expected=b"HTTP/1.1 200",
                 ),
                 grace_s=WEB_GRACE_S,
-                purpose="webhooks, /readyz, /metrics, /openapi.json",
+                purpose="HTTP: /readyz, /openapi.json",
                 url=f"http://{shown_host}:{port}",
                 port=port,
             ),
@@ -229,7 +225,7 @@ class _Planner:
                 argv=_python("celery", "-A", "tasks.app", "beat", "-S", "redbeat.RedBeatScheduler"),
                 environment=environment,
                 settle_s=2.0,
-                purpose="starts what is due (RedBeat)",
+                purpose="starts what is due",
             ),
         )
 

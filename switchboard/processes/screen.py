@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console, RenderableType
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +16,7 @@ from switchboard.processes.log_files import warning_in
 from switchboard.processes.supervisor import Child, State
 
 COLOURS = ("cyan", "magenta", "green", "blue", "yellow", "bright_cyan", "bright_magenta", "bright_green", "bright_blue")
-STATE_STYLE = {State.RUNNING: "green", State.BACKOFF: "bold red", State.STARTING: "yellow", State.DONE: "dim"}
+STATE_STYLE = {State.RUNNING: "green", State.BACKOFF: "bold red", State.STARTING: "yellow"}
 
 
 class Screen:
@@ -62,25 +63,21 @@ class Screen:
         self._console.print(Text(text, style="bold"), soft_wrap=True)
 
     def _table(self, children: Sequence[Child]) -> Table:
-        table = Table(
-            title="Switchboard",
-            title_justify="left",
-            caption=f"Logs: {self._data_dir / 'logs'}   Stop: Ctrl-C",
-            caption_justify="left",
-        )
-        for heading in ("what", "where", "for", "state"):
-            table.add_column(heading, overflow="fold")
-        if self._console.is_terminal:
-            table.add_column("log in with", overflow="fold")
+        """Narrow enough for 80 columns, and low enough for 24 lines; steps that are done are left out."""
+        hints = [f"{child.spec.name}: {child.spec.hint}" for child in children if child.spec.hint]
+        caption = [f"Logs in {self._data_dir / 'logs'}. Ctrl-C stops everything."]
+        if hints and self._console.is_terminal:
+            caption.insert(0, "Log in with  " + "  ".join(hints))
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, caption=Text("\n".join(caption)), caption_justify="left")
+        for heading in ("what", "where", "state"):
+            table.add_column(heading, no_wrap=True)
+        table.add_column("for")
         for child in children:
-            state = child.state.value + (f" (started again {child.restarts}x)" if child.restarts else "")
-            row: list[RenderableType] = [
-                child.spec.name,
-                child.spec.url,
-                child.spec.purpose,
-                Text(state, style=STATE_STYLE.get(child.state, "")),
-            ]
-            if self._console.is_terminal:
-                row.append(child.spec.hint)
-            table.add_row(*row)
+            if child.state is State.DONE:
+                continue
+            state = child.state.value
+            if child.restarts and child.state is State.RUNNING:
+                state = f"restarted {child.restarts}x"
+            style = STATE_STYLE.get(child.state, "")
+            table.add_row(child.spec.name, child.spec.url, Text(state, style=style), child.spec.purpose)
         return table

@@ -48,7 +48,7 @@ class State(enum.StrEnum):
     WAITING = "waiting"
     STARTING = "starting"
     RUNNING = "running"
-    BACKOFF = "starting again soon"
+    BACKOFF = "ended, waiting"
     DONE = "done"
     STOPPED = "stopped"
 
