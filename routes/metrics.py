@@ -27,7 +27,7 @@ BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 def prepare_folder(folder: Path) -> None:
     """Make the folder of the per-process files, empty, and name it to this process and its children.
 
-    Must run before prometheus_client is used: it reads the variable when it is imported in the child.
+    A child must import prometheus_client anew: the library looks at the variable at its import alone.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob("*.db"):

@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
 from switchboard.db.models import OPEN_STATES, CalendarAccount, CalendarSubscriber, Delivery
 
 
-def account_rows(session: Session) -> Sequence[tuple[CalendarAccount, str]]:
+def account_rows(session: Session) -> Sequence[Row[CalendarAccount, str]]:
     """Every calendar account with the Mattermost user id of its owner, oldest first."""
     query = select(CalendarAccount, CalendarSubscriber.mattermost_user_id).join(
         CalendarSubscriber, CalendarSubscriber.id == CalendarAccount.subscriber_id
     )
-    return session.execute(query.order_by(CalendarAccount.id)).tuples().all()
+    return session.execute(query.order_by(CalendarAccount.id)).all()
 
 
-def account_row(session: Session, account_id: int) -> tuple[CalendarAccount, str] | None:
+def account_row(session: Session, account_id: int) -> Row[CalendarAccount, str] | None:
     """One calendar account with the Mattermost user id of its owner."""
     query = select(CalendarAccount, CalendarSubscriber.mattermost_user_id).join(
         CalendarSubscriber, CalendarSubscriber.id == CalendarAccount.subscriber_id
     )
-    return session.execute(query.where(CalendarAccount.id == account_id)).tuples().first()
+    return session.execute(query.where(CalendarAccount.id == account_id)).first()
 
 
 def delivery_rows(session: Session, *, state: str | None, before_id: int | None, limit: int) -> Sequence[Delivery]:
@@ -40,24 +40,24 @@ def delivery_rows(session: Session, *, state: str | None, before_id: int | None,
 def account_counts(session: Session) -> dict[str, int]:
     """Calendar accounts by state."""
     query = select(CalendarAccount.state, func.count()).group_by(CalendarAccount.state)
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def open_delivery_counts(session: Session) -> dict[tuple[str, str], int]:
     """Open deliveries by channel and state."""
     query = select(Delivery.channel, Delivery.state, func.count()).where(Delivery.state.in_(OPEN_STATES))
-    rows = session.execute(query.group_by(Delivery.channel, Delivery.state)).tuples()
+    rows = session.execute(query.group_by(Delivery.channel, Delivery.state))
     return {(channel, state): count for channel, state, count in rows}
 
 
 def finished_delivery_counts(session: Session, *, since: datetime) -> dict[tuple[str, str], int]:
     """Deliveries that ended at or after `since`, by channel and state."""
     query = select(Delivery.channel, Delivery.state, func.count()).where(Delivery.finished_at >= since)
-    rows = session.execute(query.group_by(Delivery.channel, Delivery.state)).tuples()
+    rows = session.execute(query.group_by(Delivery.channel, Delivery.state))
     return {(channel, state): count for channel, state, count in rows}
 
 
 def oldest_open_deliveries(session: Session) -> dict[str, datetime]:
     """When the oldest open delivery of each channel was entered."""
     query = select(Delivery.channel, func.min(Delivery.created_at)).where(Delivery.state.in_(OPEN_STATES))
-    return dict(session.execute(query.group_by(Delivery.channel)).tuples().all())
+    return dict(session.execute(query.group_by(Delivery.channel)).all())
