@@ -11,6 +11,8 @@ from pathlib import Path
 from sandbox.caldav.radicale import PASSWORD_ENV, STORAGE, prepare
 from sandbox.caldav.samples import write_samples
 
+SAMPLES_ENV = "SANDBOX_SAMPLES"  # `empty`: the sample calendars without their meetings
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m sandbox.caldav", description=__doc__)
@@ -23,7 +25,7 @@ def main() -> None:
     data_dir = chosen.data.resolve()
     configuration, _ = prepare(data_dir, chosen.port, password=os.environ.get(PASSWORD_ENV, ""))
     if not chosen.no_samples:
-        write_samples(data_dir / STORAGE, datetime.now(UTC))
+        write_samples(data_dir / STORAGE, datetime.now(UTC), meetings=os.environ.get(SAMPLES_ENV) != "empty")
     environment = {name: value for name, value in os.environ.items() if name != PASSWORD_ENV}
     # The process becomes Radicale: whoever started us stops it with one SIGTERM, and no child can be left.
     os.execve(sys.executable, [sys.executable, "-m", "radicale", "--config", str(configuration)], environment)  # noqa: S606

@@ -13,23 +13,24 @@ from sandbox.caldav.storage import is_empty, make_calendar
 
 PEOPLE = ("anna", "boris")
 CALENDARS = (("work", "Work", "#3b6fb6"), ("personal", "Personal", "#3f8f5f"))
-SOON = timedelta(minutes=12)
+SOON = timedelta(minutes=11, seconds=59)  # cut to the minute: the reminder of ten minutes is due within two
 ZONE = ZoneInfo("Europe/Moscow")
 CLARA = Attendee("clara@example.org", "Clara Weiss", "TENTATIVE")
 DMITRY = Attendee("dmitry@example.org", "Дмитрий Орлов", "NEEDS-ACTION")
 
 
-def write_samples(folder: Path, now: datetime) -> bool:
+def write_samples(folder: Path, now: datetime, *, meetings: bool = True) -> bool:
     """Write the samples into an empty Radicale data folder; False (and nothing written) when it holds a calendar.
 
-    `now` is aware; the first meeting starts about 12 minutes later, on a whole minute.
+    `now` is aware; the first meeting starts 11 to 12 minutes later, on a whole minute. Without `meetings` the calendars
+    are empty.
     """
     if not is_empty(folder):
         return False
     for user in PEOPLE:
         for calendar, title, color in CALENDARS:
             home = make_calendar(folder, user, calendar, title, color)
-            for events in _objects(user, calendar, now):
+            for events in _objects(user, calendar, now) if meetings else ():
                 uid = str(events[0]["uid"])
                 (home / f"{uid}.ics").write_bytes(calendar_bytes(*events))
     return True
@@ -60,7 +61,7 @@ def _shared(now: datetime) -> list[list[Event]]:
                 now=now,
                 attendees=(ANNA, BORIS, DMITRY),
                 organizer=ANNA,
-                description="Starts about twelve minutes after the sandbox first ran.",
+                description="Starts eleven to twelve minutes after the sandbox first ran.",
                 x_telemost_conference="https://telemost.example.org/j/10000000001",
             )
         ],
