@@ -12,7 +12,7 @@ from pathlib import Path
 
 MAX_BYTES = 10 * 1024 * 1024
 MAX_LINE_BYTES = 64 * 1024
-PLAIN_WARNING = re.compile(r"\b(WARNING|ERROR|CRITICAL|FATAL)\b")
+PLAIN_WARNING = re.compile(r"(?<![\w%])(WARNING|ERROR|CRITICAL|FATAL)\b")
 SHORTENED_AWAY = {"event", "level", "timestamp", "logger", "exception"}
 WARNING_LEVELS = {"warning", "error", "critical"}
 
@@ -77,5 +77,6 @@ def warning_in(line: str) -> str | None:
         if not isinstance(record, dict) or record.get("level") not in WARNING_LEVELS:
             return None
         fields = " ".join(f"{name}={value}" for name, value in record.items() if name not in SHORTENED_AWAY)
-        return f"{record['level']}: {record.get('event', '')} {fields}".rstrip()
+        event = str(record.get("event", "")).strip().partition("\n")[0]
+        return f"{record['level']}: {event} {fields}".rstrip()
     return line if PLAIN_WARNING.search(line[:200]) else None

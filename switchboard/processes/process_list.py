@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 VALKEY_PORT = 6390
 SANDBOX_PORT = 8065
 CALDAV_PORT = 5232
-THREAD_QUEUES = ("calendar", "delivery", "upkeep", "telegram", "providers", "sync")
-PROCESS_QUEUES = ("expansion",)
+X
+Y
 WORKER_GRACE_S = 27.0  # workers finish what they hold within 25 s
 WEB_GRACE_S = 13.0
 WEB_KILL_TIMEOUT_S = 10
@@ -239,7 +239,8 @@ class _Planner:
             name=name,
             argv=_python(
                 *("celery", "-A", "tasks.app", "worker", "-P", pool, "-c", str(size), "-Q", ",".join(queues)),
-                *("-E", "-n", f"{name}@%h", "-I", "tasks.readiness"),
+                # gossip and mingle serve elections and revocations, which we do not use, and gossip fails when a broker returns
+                *("-E", "-n", f"{name}@%h", "--without-gossip", "--without-mingle", "-I", "tasks.readiness"),
             ),
             environment={**environment, READY_FILE_VARIABLE: str(ready_file)},
             phase=Phase.WORKERS,
@@ -253,12 +254,14 @@ def web_command(host: str, port: int, threads: int) -> tuple[str, ...]:
     """granian: one process, HTTP/1 without websockets.
 
     Its backpressure stays at the default: it counts open connections, idle ones included, so a small figure would let a few
-    idle clients shut everybody else out (tried). Workers are not respawned by granian: the supervisor or host does it.
+    idle clients shut everybody else out (tried). Workers are not respawned by granian: the supervisor or host does it. Its
+    warnings are off because one of them, about more threads than cores, comes at every start on a small machine.
     """
     return _python(
         *("granian", "--interface", "wsgi", "--factory", "--host", host, "--port", str(port)),
         *("--workers", "1", "--blocking-threads", str(threads), "--http", "1", "--no-ws"),
-        *("--http1-header-read-timeout", "10000", "--workers-kill-timeout", str(WEB_KILL_TIMEOUT_S), "api:create_app"),
+        *("--http1-header-read-timeout", "10000", "--workers-kill-timeout", str(WEB_KILL_TIMEOUT_S)),
+        *("--log-level", "error", "api:create_app"),
     )
 
 

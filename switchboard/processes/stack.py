@@ -24,7 +24,7 @@ from switchboard.processes.supervisor import HERE, RUN_FILE, Supervisor
 from switchboard.settings import Settings, environment_names
 
 START_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 75.0  # more than all phases may take together
 
 
 def run(settings: Settings, *, sandbox: bool, quiet: bool, any_ports: bool = False) -> int:

@@ -33,8 +33,10 @@ def test_pauses_double_up_to_the_longest_and_are_spread() -> None:
             "warning: poll failed account=7",
         ),
         ('{"event": "down", "level": "error", "exception": "Traceback..."}', "error: down"),
+        ('{"event": "lost\\nlong advice", "level": "warning"}', "warning: lost"),
         ("[ERROR] Unexpected exit from worker-1", "[ERROR] Unexpected exit from worker-1"),
         ("listening, no error yet", None),
+        ("    . logfile -> [stderr]@%WARNING", None),  # Celery's banner
         ("{broken", None),
     ],
 )
