@@ -20,6 +20,7 @@ import niquests
 from niquests.packages.urllib3.contrib.resolver.system import SystemResolver  # type: ignore[import-not-found]
 
 from switchboard.clients.address_guard import AddressGuard, AddressInfo
+from switchboard.deadlines import DeadlinePassedError, cap_timeout_s
 from switchboard.errors import RemoteUnavailableError, SwitchboardError
 
 CHUNK_BYTES = 16_384  # a chunk of gzip grows at most about a thousandfold
@@ -30,6 +31,10 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 class AnswerTooLargeError(RemoteUnavailableError):
     """The answer is larger than the limit; reading stopped there."""
+
+
+class _OverdueError(Exception):
+    """The time of a call is over and its connections were shut."""
 
 
 class RedirectRefusedError(SwitchboardError):
@@ -97,13 +102,21 @@ class GuardedHttp:
     ) -> Answer:
         """Send a request; redirects are followed within the same scheme, host and port alone.
 
-        Raises InvalidInputError for a refused address, RemoteUnavailableError past the deadline, AnswerTooLargeError,
-        RedirectRefusedError, and the OSErrors of niquests.
+        Raises InvalidInputError for a refused address, RemoteUnavailableError past `deadline_s`, DeadlinePassedError past
+        the deadline of the work at hand, AnswerTooLargeError, RedirectRefusedError, and the OSErrors of niquests.
         """
-        deadline = time.monotonic() + self._deadline_s
+        deadline_s = cap_timeout_s(self._deadline_s)
+        deadline = time.monotonic() + deadline_s
         for _ in range(MAX_REDIRECTS + 1):
             self._guard.check(url)
-            answer = self._once(method, url, deadline, data=data, headers=headers, auth=auth)
+            try:
+                answer = self._once(method, url, deadline, data=data, headers=headers, auth=auth)
+            except _OverdueError:
+                if deadline_s < self._deadline_s:
+                    raise DeadlinePassedError("the time of this work was over before the server had answered") from None
+                raise RemoteUnavailableError(
+                    f"{method}: the server took longer than {deadline_s:.0f} seconds"
+                ) from None
             target = answer.headers.get("Location") if answer.status_code in REDIRECTS else None
             if not target:
                 return answer
@@ -114,7 +127,7 @@ class GuardedHttp:
         raise RemoteUnavailableError(f"{method}: the server redirects without end")
 
     def _once(self, method: str, url: str, deadline: float, *, data: Any, headers: Any, auth: Any) -> Answer:
-        with self._cut_off_after(deadline - time.monotonic(), method):
+        with self._cut_off_after(deadline - time.monotonic()):
             self.requests += 1
             response = self._session.request(
                 method,
@@ -150,7 +163,7 @@ class GuardedHttp:
         return bytes(content)
 
     @contextmanager
-    def _cut_off_after(self, left_s: float, method: str) -> Iterator[None]:
+    def _cut_off_after(self, left_s: float) -> Iterator[None]:
         """Shut the connections down when the time is over: a trickle of bytes never meets the time-out of a silence."""
         self._resolver.reopen()
         timer = threading.Timer(max(left_s, 0.0), self._resolver.shut)
@@ -160,9 +173,7 @@ class GuardedHttp:
             yield
         except OSError:
             if self._resolver.is_shut:
-                raise RemoteUnavailableError(
-                    f"{method}: the server took longer than {self._deadline_s:.0f} seconds"
-                ) from None
+                raise _OverdueError from None
             raise
         finally:
             timer.cancel()

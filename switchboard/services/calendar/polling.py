@@ -24,6 +24,7 @@ from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount
 from switchboard.db.repositories import calendars as rows
+from switchboard.deadlines import DeadlinePassedError, cap_timeout_s
 from switchboard.errors import (
     AuthError,
     LockLostError,
@@ -39,7 +40,7 @@ AUTH_FAILURES_TO_PAUSE = 3
 RECONCILE_EVERY = timedelta(days=1)
 LOST_RETRY_EVERY = timedelta(days=1)
 LEASE = timedelta(minutes=10)  # above the longest single request and its transaction; renewed with every batch
-BUDGET_S = 240.0  # of one poll; what is left then is the next poll's
+BUDGET_S = 60.0  # of one poll, half of its task's time; what is left then is the next poll's
 CONTINUE_AFTER = timedelta(seconds=15)
 MAX_WAIT = timedelta(hours=1)
 CATCH_UP = 2  # after a downtime at most twice the usual number of polls a scan
@@ -185,7 +186,9 @@ class CalendarPolling:
             if account is None:
                 return PollResult(PollOutcome.SKIPPED)
             calendars = rows.watched_calendars(session, account_id, now - LOST_RETRY_EVERY)
-        poll = _Poll(account, time.monotonic() + self._budget_s, progress or (lambda _done, _total: None))
+        poll = _Poll(
+            account, time.monotonic() + cap_timeout_s(self._budget_s), progress or (lambda _done, _total: None)
+        )
         try:
             if calendars:
                 self._poll_calendars(poll, calendars)
@@ -216,7 +219,7 @@ class CalendarPolling:
             poll.synced.append(calendar.id)
         except LockLostError:
             raise
-        except _TimeIsOverError:
+        except (_TimeIsOverError, DeadlinePassedError):
             poll.over = True
             return False
         except AuthError as error:

@@ -29,6 +29,7 @@ from switchboard.clients.caldav import (
     SyncUnsupportedError,
     error_for_status,
 )
+from switchboard.deadlines import DeadlinePassedError, deadline_in
 from switchboard.errors import (
     AuthError,
     InvalidInputError,
@@ -69,7 +70,11 @@ def fill(server: FaultyServer, count: int) -> list[str]:
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else None,
 )
 def test_every_fault_becomes_one_of_our_errors_and_tells_no_secret(
-    faulty: FaultyServer, client: CaldavClient, fault: dict[str, Any], expected: type[Exception], retry_after_s: float | None
+    faulty: FaultyServer,
+    client: CaldavClient,
+    fault: dict[str, Any],
+    expected: type[Exception],
+    retry_after_s: float | None,
 ) -> None:
     fill(faulty, 3)
     faulty.faults.add(**fault)
@@ -196,6 +201,13 @@ def test_a_trickle_of_bytes_is_ended_by_the_deadline(faulty: FaultyServer, clien
     assert len(client.etags(faulty.calendar_url)) == 50
 
 
+def test_the_deadline_of_the_work_at_hand_ends_a_call_too(faulty: FaultyServer, client: CaldavClient) -> None:
+    fill(faulty, 50)
+    faulty.quirks.trickle_s = 0.05
+    with pytest.raises(DeadlinePassedError), deadline_in(0.3):
+        client.etags(faulty.calendar_url)
+
+
 def test_an_answer_without_end_is_not_read_to_the_end(
     faulty: FaultyServer, client: CaldavClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,7 +264,9 @@ def test_changes_are_told_since_the_token(faulty: FaultyServer, client: CaldavCl
     assert changes.removed == {CALENDAR + "2.ics"}
 
 
-@pytest.mark.parametrize(("status", "says_why"), [(403, True), (403, False), (409, False), (410, False), (412, True), (418, False)])
+@pytest.mark.parametrize(
+    ("status", "says_why"), [(403, True), (403, False), (409, False), (410, False), (412, True), (418, False)]
+)
 def test_a_token_the_server_forgot_is_expired(
     faulty: FaultyServer, client: CaldavClient, status: int, says_why: bool
 ) -> None:
@@ -289,7 +303,9 @@ def test_batches_are_fetched_when_they_are_asked_for(faulty: FaultyServer, clien
 
 
 @pytest.mark.parametrize("spoilt", ["xml", "400", "500"])
-def test_an_object_that_spoils_its_batch_hides_no_other(faulty: FaultyServer, client: CaldavClient, spoilt: str) -> None:
+def test_an_object_that_spoils_its_batch_hides_no_other(
+    faulty: FaultyServer, client: CaldavClient, spoilt: str
+) -> None:
     hrefs = fill(faulty, 100)
     faulty.quirks.spoils_multiget = {hrefs[41]: spoilt}
     [batch] = client.fetch(faulty.calendar_url, hrefs)
@@ -319,7 +335,9 @@ def test_an_object_too_large_is_named_and_not_kept(
     assert {item.href: bool(item.problem) for item in batch.objects} == {small: False, large: True}
 
 
-@pytest.mark.parametrize("url", ["https://apidata.googleusercontent.com/caldav/v2/x/user", "https://www.google.com/calendar/dav/x"])
+@pytest.mark.parametrize(
+    "url", ["https://apidata.googleusercontent.com/caldav/v2/x/user", "https://www.google.com/calendar/dav/x"]
+)
 def test_google_is_refused_because_it_takes_no_passwords(url: str) -> None:
     with pytest.raises(InvalidInputError, match="Google"):
         caldav.refuse_oauth_only(url)
