@@ -15,17 +15,15 @@ from switchboard.processes.embedded_valkey import valkey_process, valkey_url
 from switchboard.processes.generated_secrets import GeneratedSecrets
 from switchboard.processes.ports import PortChooser
 from switchboard.processes.process import FileReady, Phase, PortReady, ProcessSpec
+from switchboard.queues import PROCESS_QUEUES, THREAD_QUEUES
 from switchboard.settings import Settings, environment_names
 
 ROOT = Path(__file__).resolve().parents[2]
 VALKEY_PORT = 6390
 SANDBOX_PORT = 8065
 CALDAV_PORT = 5232
-X
-Y
 WORKER_GRACE_S = 27.0  # workers finish what they hold within 25 s
-WEB_GRACE_S = 13.0
-WEB_KILL_TIMEOUT_S = 10
+WEB_GRACE_S = 25.0  # it answers what is under way within 22 s
 READY_FILE_VARIABLE = "SWITCHBOARD_READY_FILE"  # read by tasks/readiness.py
 
 
@@ -206,7 +204,7 @@ class _Planner:
             ),
             ProcessSpec(
                 name="web",
-                argv=web_command(settings.host, port, settings.web_threads),
+                argv=_python("routes.server"),
                 environment=environment,
                 # granian listens before the application is loaded, so an open port proves nothing
                 ready=PortReady(
@@ -248,21 +246,6 @@ class _Planner:
             grace_s=WORKER_GRACE_S,
             purpose=purpose,
         )
-
-
-def web_command(host: str, port: int, threads: int) -> tuple[str, ...]:
-    """granian: one process, HTTP/1 without websockets.
-
-    Its backpressure stays at the default: it counts open connections, idle ones included, so a small figure would let a few
-    idle clients shut everybody else out (tried). Workers are not respawned by granian: the supervisor or host does it. Its
-    warnings are off because one of them, about more threads than cores, comes at every start on a small machine.
-    """
-    return _python(
-        *("granian", "--interface", "wsgi", "--factory", "--host", host, "--port", str(port)),
-        *("--workers", "1", "--blocking-threads", str(threads), "--http", "1", "--no-ws"),
-        *("--http1-header-read-timeout", "10000", "--workers-kill-timeout", str(WEB_KILL_TIMEOUT_S)),
-        *("--log-level", "error", "api:create_app"),
-    )
 
 
 def as_environment(settings: Settings) -> dict[str, str]:

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from switchboard.errors import ConfigError
 from switchboard.processes import generated_secrets
 from switchboard.processes.process import Phase, ProcessSpec
-from switchboard.processes.process_list import THREAD_QUEUES, Plan, make_plan
+from switchboard.processes.process_list import Plan, make_plan
+from switchboard.queues import PROCESS_QUEUES, THREAD_QUEUES
 from switchboard.settings import Settings
 
 POSTGRESQL = {"database_url": "postgresql://u:p@db/s", "secret_keys": (SecretStr("k" * 32),)}
@@ -141,7 +142,7 @@ def test_every_queue_has_exactly_one_worker(plan: Planner) -> None:
     specs = by_name(plan())
     served = [spec.argv[spec.argv.index("-Q") + 1].split(",") for spec in (specs["worker"], specs["expander"])]
 
-    assert served == [list(THREAD_QUEUES), ["expansion"]]
+    assert served == [list(THREAD_QUEUES), list(PROCESS_QUEUES)]
 
 
 def test_workers_may_finish_what_they_hold_and_stop_before_the_broker(plan: Planner) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from switchboard.processes import generated_secrets
 from switchboard.processes.process_list import ROOT, make_plan
+from switchboard.queues import PROCESS_QUEUES, THREAD_QUEUES
 from switchboard.settings import Settings
-from tasks import app
 
 ENTRYPOINT = ROOT / "container-entrypoint.sh"
 
@@ -42,12 +42,12 @@ def test_a_process_has_the_same_command_on_a_host_as_on_one_machine(name: str, t
     assert here[1:] == there[1:]
 
 
-def test_the_workers_of_the_procfile_serve_every_queue_of_the_app() -> None:
+def test_the_workers_of_the_procfile_serve_every_queue() -> None:
     served = [
         words[words.index("-Q") + 1].split(",") for name, words in lines().items() if name in ("worker", "expander")
     ]
 
-    assert [tuple(queues) for queues in served] == [app.THREAD_QUEUES, app.PREFORK_QUEUES]
+    assert [tuple(queues) for queues in served] == [THREAD_QUEUES, PROCESS_QUEUES]
 
 
 def test_every_process_type_of_the_app_manifest_is_in_the_procfile() -> None:
