@@ -19,7 +19,7 @@ from switchboard.logs import configure_logging
 from switchboard.settings import Settings, load_settings
 
 HEADER_READ_MS = 10_000
-STOP_S = 10  # for requests under way; the supervisor and hosts wait longer before they kill
+STOP_S = 22  # for requests under way; supervisors and hosts wait longer before they kill
 
 
 def serve(settings: Settings, factory: str) -> None:
