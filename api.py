@@ -21,7 +21,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     if services is None:
         from switchboard import wiring  # noqa: PLC0415  tests pass fakes and need no database
 
-        services = wiring.services(settings)
+        services = wiring.services()
     if queue is None:
         from tasks.queueing import queue_by_name as queue  # noqa: PLC0415  likewise no broker
 
