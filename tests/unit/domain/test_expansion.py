@@ -11,7 +11,9 @@ from switchboard.domain.calendar.events import MAX_ATTENDEES, MAX_DESCRIPTION_CH
 from switchboard.domain.calendar.expansion import expand
 from tests.unit.domain.icalendar_text import calendar, expanded, spans, starts
 
-WEEKLY = "UID:w\nDTSTART;TZID=Europe/Berlin:20260302T100000\nDTEND;TZID=Europe/Berlin:20260302T110000\nRRULE:FREQ=WEEKLY\n"
+WEEKLY = (
+    "UID:w\nDTSTART;TZID=Europe/Berlin:20260302T100000\nDTEND;TZID=Europe/Berlin:20260302T110000\nRRULE:FREQ=WEEKLY\n"
+)
 COMPANY = """BEGIN:VTIMEZONE
 TZID:Company time
 BEGIN:STANDARD
@@ -79,7 +81,9 @@ def test_an_override_moved_out_of_the_window_leaves_it_and_one_moved_in_from_mon
 
 
 def test_who_is_invited_to_one_occurrence_only_sees_it_without_its_series() -> None:
-    found = expanded("UID:o\nRECURRENCE-ID;TZID=Europe/Berlin:20260309T100000\nDTSTART;TZID=Europe/Berlin:20260309T100000")
+    found = expanded(
+        "UID:o\nRECURRENCE-ID;TZID=Europe/Berlin:20260309T100000\nDTSTART;TZID=Europe/Berlin:20260309T100000"
+    )
     assert spans(found) == [("20260309T090000Z", "0309T0900", "0309T0900")]
     assert found.recurring
 
@@ -100,7 +104,9 @@ def test_an_excluded_date_is_left_out_whatever_zone_spells_it(exdate: str) -> No
 
 
 def test_an_excluded_date_takes_its_override_along() -> None:
-    found = expanded(WEEKLY + "EXDATE:20260309T090000Z", "UID:w\nRECURRENCE-ID:20260309T090000Z\nDTSTART:20260310T120000Z")
+    found = expanded(
+        WEEKLY + "EXDATE:20260309T090000Z", "UID:w\nRECURRENCE-ID:20260309T090000Z\nDTSTART:20260310T120000Z"
+    )
     assert "0310T1200" not in starts(found)
 
 
@@ -134,7 +140,9 @@ def test_this_and_future_moves_what_follows_and_keeps_the_keys() -> None:
 
 
 def test_a_later_change_of_one_meeting_wins_over_this_and_future() -> None:
-    onwards = "UID:w\nRECURRENCE-ID;RANGE=THISANDFUTURE:20260309T090000Z\nDTSTART:20260309T100000Z\nDTEND:20260309T110000Z"
+    onwards = (
+        "UID:w\nRECURRENCE-ID;RANGE=THISANDFUTURE:20260309T090000Z\nDTSTART:20260309T100000Z\nDTEND:20260309T110000Z"
+    )
     single = "UID:w\nRECURRENCE-ID:20260316T090000Z\nDTSTART:20260316T180000Z\nDTEND:20260316T190000Z"
     found = expanded(WEEKLY, onwards, single)
     assert starts(found)[:4] == ["0302T0900", "0309T1000", "0316T1800", "0323T1000"]
@@ -142,7 +150,9 @@ def test_a_later_change_of_one_meeting_wins_over_this_and_future() -> None:
 
 def test_cancelled_meetings_are_left_out() -> None:
     assert not expanded("UID:a\nDTSTART:20260303T100000Z\nSTATUS:CANCELLED").occurrences
-    assert not expanded(WEEKLY + "STATUS:CANCELLED", "UID:w\nRECURRENCE-ID:20260309T090000Z\nDTSTART:20260310T1").occurrences
+    assert not expanded(
+        WEEKLY + "STATUS:CANCELLED", "UID:w\nRECURRENCE-ID:20260309T090000Z\nDTSTART:20260310T1"
+    ).occurrences
     one = expanded(WEEKLY, "UID:w\nRECURRENCE-ID:20260309T090000Z\nDTSTART:20260309T090000Z\nSTATUS:CANCELLED")
     assert starts(one) == ["0302T0900", "0316T0900", "0323T0900", "0330T0800"]
     rest = expanded(
@@ -168,7 +178,9 @@ def test_an_all_day_meeting_has_dates_and_the_midnights_of_the_user() -> None:
     assert (one.start, one.end) == (datetime(2026, 3, 9, 21, tzinfo=UTC), datetime(2026, 3, 11, 21, tzinfo=UTC))
 
 
-@pytest.mark.parametrize("end", ["", "\nDTEND;VALUE=DATE:20260310", "\nDURATION:P1D", "\nDURATION:PT24H", "\nDURATION:PT3H"])
+@pytest.mark.parametrize(
+    "end", ["", "\nDTEND;VALUE=DATE:20260310", "\nDURATION:P1D", "\nDURATION:PT24H", "\nDURATION:PT3H"]
+)
 def test_an_all_day_meeting_lasts_a_day_where_nothing_longer_is_said(end: str) -> None:
     (one,) = expanded("UID:d\nDTSTART;VALUE=DATE:20260310" + end).occurrences
     assert one.end_date == date(2026, 3, 11)
@@ -218,8 +230,8 @@ def test_days_of_a_duration_are_nominal_and_its_hours_exact() -> None:
 
 
 def test_an_end_gives_every_instance_the_same_exact_length() -> None:
-    event = "UID:n\nDTSTART;TZID=Europe/Berlin:20260327T220000\nDTEND;TZID=Europe/Berlin:20260328T060000\nRRULE:FREQ=DAILY;COUNT=2"
-    assert spans(expanded(event)) == [
+    times = "DTSTART;TZID=Europe/Berlin:20260327T220000\nDTEND;TZID=Europe/Berlin:20260328T060000"
+    assert spans(expanded(f"UID:n\n{times}\nRRULE:FREQ=DAILY;COUNT=2")) == [
         ("20260327T210000Z", "0327T2100", "0328T0500"),
         ("20260328T210000Z", "0328T2100", "0329T0500"),
     ]
@@ -252,7 +264,9 @@ def test_a_long_meeting_of_a_series_reaches_into_the_window() -> None:
     assert starts(found) == ["0301T1000"]
 
 
-@pytest.mark.parametrize("tzid", ["Europe/Berlin", "W. Europe Standard Time", "/citadel.org/20250101_1/Europe/Berlin", '"Europe/Berlin"'])
+@pytest.mark.parametrize(
+    "tzid", ["Europe/Berlin", "W. Europe Standard Time", "/citadel.org/20250101_1/Europe/Berlin", '"Europe/Berlin"']
+)
 def test_zone_names_of_many_programs_are_known(tzid: str) -> None:
     found = expanded(f"UID:z\nDTSTART;TZID={tzid}:20260303T100000")
     assert (starts(found), found.problems) == (["0303T0900"], ())
@@ -281,7 +295,9 @@ def test_the_hour_that_comes_twice_is_the_first_in_a_described_zone() -> None:
 
 def test_a_described_zone_of_one_object_says_nothing_about_another() -> None:
     assert starts(expanded("UID:z\nDTSTART;TZID=Company time:20260303T100000", before=COMPANY)) == ["0303T0900"]
-    other = expanded("UID:z\nDTSTART;TZID=Company time:20260303T100000", before=COMPANY.replace("+01", "+05").replace("+02", "+05"))
+    other = expanded(
+        "UID:z\nDTSTART;TZID=Company time:20260303T100000", before=COMPANY.replace("+01", "+05").replace("+02", "+05")
+    )
     assert starts(other) == ["0303T0500"]
 
 
@@ -293,8 +309,12 @@ def test_an_unknown_zone_is_taken_for_the_users_own_and_noted() -> None:
 
 def test_tasks_journals_and_alarms_are_not_meetings() -> None:
     raw = calendar("UID:a\nDTSTART:20260303T100000Z\nBEGIN:VALARM\nTRIGGER:-PT5M\nDESCRIPTION:Wake up\nEND:VALARM")
-    raw = raw.replace(b"END:VCALENDAR", b"BEGIN:VTODO\r\nUID:t\r\nDTSTART:20260303T100000Z\r\nEND:VTODO\r\nEND:VCALENDAR")
-    found = expand(raw, window=(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)), zone=ZoneInfo("UTC"))
+    raw = raw.replace(
+        b"END:VCALENDAR", b"BEGIN:VTODO\r\nUID:t\r\nDTSTART:20260303T100000Z\r\nEND:VTODO\r\nEND:VCALENDAR"
+    )
+    found = expand(
+        raw, window=(datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)), zone=ZoneInfo("UTC")
+    )
     assert [(one.uid, one.description) for one in found.occurrences] == [("a", "")]
 
 
@@ -319,7 +339,9 @@ def test_of_two_versions_the_higher_sequence_and_then_the_later_stamp_wins() -> 
     new = "UID:v\nDTSTART:20260303T120000Z\nSEQUENCE:2\nDTSTAMP:20260201T000000Z"
     assert starts(expanded(old, new)) == starts(expanded(new, old)) == ["0303T1200"]
     first = "UID:w\nRECURRENCE-ID:20260309T090000Z\nDTSTART:20260309T130000Z\nDTSTAMP:20260201T000000Z"
-    second = "UID:w\nRECURRENCE-ID;TZID=Europe/Moscow:20260309T120000\nDTSTART:20260309T140000Z\nDTSTAMP:20260202T000000Z"
+    second = (
+        "UID:w\nRECURRENCE-ID;TZID=Europe/Moscow:20260309T120000\nDTSTART:20260309T140000Z\nDTSTAMP:20260202T000000Z"
+    )
     assert "0309T1400" in starts(expanded(WEEKLY, first, second))
     assert "0309T1400" in starts(expanded(WEEKLY, second, first))
     assert len(expanded(WEEKLY, second, first).occurrences) == 5
@@ -334,8 +356,18 @@ def test_people_texts_and_marks_are_read() -> None:
         "ATTENDEE;PARTSTAT=ACCEPTED;ROLE=OPT-PARTICIPANT:urn:uuid:1\n"
         "ATTENDEE;EMAIL=c@example.com;CN=C:/principals/users/c\n"
     ).occurrences
-    assert (one.title, one.description, one.place, one.link) == ("Plan, part 1; \\o/", "a\nb", "Room", "https://example.com/e")
-    assert (one.sequence, one.stamp, one.transparent, one.status) == (7, datetime(2026, 2, 1, 10, 11, 12, tzinfo=UTC), True, "CONFIRMED")
+    assert (one.title, one.description, one.place, one.link) == (
+        "Plan, part 1; \\o/",
+        "a\nb",
+        "Room",
+        "https://example.com/e",
+    )
+    assert (one.sequence, one.stamp, one.transparent, one.status) == (
+        7,
+        datetime(2026, 2, 1, 10, 11, 12, tzinfo=UTC),
+        True,
+        "CONFIRMED",
+    )
     assert one.organizer is not None
     assert (one.organizer.name, one.organizer.address) == ("Анна Б.", "anna@example.com")
     assert [attendee.address for attendee in one.attendees] == ["room@example.com", "urn:uuid:1", "c@example.com"]
@@ -345,7 +377,8 @@ def test_people_texts_and_marks_are_read() -> None:
 
 def test_long_texts_and_long_lists_are_cut_and_the_user_stays_in_the_list() -> None:
     people = "\n".join(f"ATTENDEE:mailto:p{n}@example.com" for n in range(MAX_ATTENDEES + 100))
-    event = f"UID:b\nDTSTART:20260303T100000Z\nDESCRIPTION:{'x' * 100_000}\n{people}\nATTENDEE;PARTSTAT=DECLINED:mailto:me@example.com"
+    people += "\nATTENDEE;PARTSTAT=DECLINED:mailto:me@example.com"
+    event = f"UID:b\nDTSTART:20260303T100000Z\nDESCRIPTION:{'x' * 100_000}\n{people}"
     (one,) = expanded(event, own=["me@example.com"]).occurrences
     assert len(one.description) == MAX_DESCRIPTION_CHARS
     assert len(one.attendees) == MAX_ATTENDEES
