@@ -45,8 +45,8 @@ MAX_ETAG_LENGTH = 256  # calendar_objects.etag
 MAX_PAGES = 1_000  # of one sync report; a server that goes on has lost its way
 MAX_SPLITS = 24  # halvings spent on finding the objects that spoil a batch: seven for each of them
 FAILURES_TO_GIVE_UP = 3  # objects that failed alone while not one came
-TIMEOUT_S = 30.0
-DEADLINE_S = 120.0
+TIMEOUT_S = 60.0  # a cold server reads thousands of files before its first byte
+DEADLINE_S = 100.0  # below the time of a task
 
 DAV = "{DAV:}"
 CALDAV = "{urn:ietf:params:xml:ns:caldav}"
