@@ -210,7 +210,7 @@ class WebServices:
         return utc_now()
 
 
-def web_services() -> WebServices:
+def services() -> WebServices:
     """The container of the web process."""
     return WebServices(
         health=health(),

@@ -8,7 +8,7 @@ import typer
 
 from switchboard import wiring
 from switchboard.cli.output import console
-from switchboard.errors import ConfigError
+from switchboard.errors import ConfigError, InvalidInputError, TransientError
 from switchboard.services.calendar.accounts import ConnectRequest
 
 app = typer.Typer(help="The sandbox that `run --sandbox` starts.", no_args_is_help=True)

@@ -24,6 +24,7 @@ SANDBOX_PORT = 8065
 CALDAV_PORT = 5232
 WORKER_GRACE_S = 27.0  # workers finish what they hold within 25 s
 WEB_GRACE_S = 25.0  # it answers what is under way within 22 s
+SAMPLES_VARIABLE = "SANDBOX_SAMPLES"  # `empty`: sample calendars without meetings, and nobody is connected to them
 READY_FILE_VARIABLE = "SWITCHBOARD_READY_FILE"  # read by tasks/readiness.py
 
 
@@ -130,7 +131,10 @@ class _Planner:
                     chosen["public_url"] = f"http://127.0.0.1:{chosen['port']}"
 
         environment = self._foreign | as_environment(settings) | {name.upper(): value for name, value in chosen.items()}
-        return Plan((*servers, *self._own(chosen, environment)), chosen | reachable_only_here)
+        own = self._own(chosen, environment)
+        if self._sandbox and not settings.mattermost_url and self._foreign.get(SAMPLES_VARIABLE) != "empty":
+            own = (*own, self._samples({**servers[-1].environment, **environment}))
+        return Plan((*servers, *own), chosen | reachable_only_here)
 
     def _own_port(self, field: str, port: int) -> int:
         """A port of ours: exactly the one that was set, else the usual one or the next free one."""
@@ -225,6 +229,17 @@ class _Planner:
                 settle_s=2.0,
                 purpose="starts what is due",
             ),
+        )
+
+    def _samples(self, environment: Mapping[str, str]) -> ProcessSpec:
+        """Connects the sandbox's people once everything runs, so that a newcomer sees an agenda without typing anything."""
+        return ProcessSpec(
+            name="samples",
+            argv=_python("switchboard", "sandbox", "connect"),
+            environment=environment,
+            phase=Phase.PRODUCERS,
+            once=True,
+            purpose="connects the sandbox's people to their calendars, then ends",
         )
 
     def _worker(
