@@ -36,8 +36,8 @@ class SwitchboardTask(Task):  # type: ignore[misc]
     """
 
     abstract = True
-    soft_time_limit = 50
-    time_limit = None  # 10 s after the soft limit; enforced in the prefork pool alone
+    soft_time_limit: int = 50
+    time_limit: int | None = None  # 10 s after the soft limit; enforced in the prefork pool alone
     max_retries = 5
     throws: ClassVar[tuple[type[Exception], ...]] = (PermanentError, UncertainError, TransientError)
 

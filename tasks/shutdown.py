@@ -8,11 +8,14 @@ What was cut off goes back to the queue, or, where the broker does not answer, c
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 
 from billiard.process import active_children
 from celery.worker import state
+from celery.worker.request import Request
+from kombu.asynchronous import get_event_loop
 
 from switchboard.deadlines import end_process_in
 from switchboard.logs import get_logger
@@ -29,15 +32,20 @@ def bound() -> None:
     end_process_in(TASKS_END_AFTER_S)
     time.sleep(CUT_AFTER_S)
     cut = tuple(state.active_requests)
-    logger.warning("worker_cut_off", tasks=[f"{request.name}[{request.id}]" for request in cut])
-    for child in active_children():
-        child.kill()
-    giving_back = threading.Thread(target=_give_back, args=(cut,), daemon=True)
-    giving_back.start()
-    giving_back.join(GIVE_BACK_S)
-    os._exit(1)
+    try:
+        logger.warning("worker_cut_off", tasks=[f"{request.name}[{request.id}]" for request in cut])
+        for child in active_children():
+            os.kill(child.pid, signal.SIGKILL)
+        giving_back = threading.Thread(target=_give_back, args=(cut,), daemon=True)
+        giving_back.start()
+        giving_back.join(GIVE_BACK_S)
+    finally:
+        os._exit(1)
 
 
-def _give_back(requests: tuple[object, ...]) -> None:
-    for request in requests:
-        request.reject(requeue=True)  # type: ignore[attr-defined]
+def _give_back(cut: tuple[Request, ...]) -> None:
+    """Requeue what was cut off, and acknowledge what ended since SIGTERM: the event loop stopped then and holds both."""
+    for request in cut:
+        request.reject(requeue=True)
+    if loop := get_event_loop():
+        loop.close()  # type: ignore[no-untyped-call]

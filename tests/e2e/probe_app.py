@@ -4,6 +4,7 @@ The tasks write lines to the file PROBE_FILE. PROBE_VISIBILITY_S, PROBE_BEAT_LOC
 take minutes.
 """
 
+# mypy: disallow-untyped-decorators=False
 from __future__ import annotations
 
 import os

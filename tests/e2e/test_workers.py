@@ -21,6 +21,14 @@ def cluster(valkey: str, tmp_path: Path) -> Iterator[Cluster]:
     made.close()
 
 
+def alive(process_id: str) -> bool:
+    """Whether a process runs; one that ended and was not yet reaped does not."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def test_the_task_of_a_killed_worker_runs_again(cluster: Cluster) -> None:
     doomed = cluster.worker()
     cluster.send("work", text="a", seconds=2)
@@ -117,8 +125,7 @@ def test_a_prefork_worker_ends_within_25_seconds_of_sigterm_and_leaves_no_child(
     assert children
     worker.send_signal(signal.SIGTERM)
     worker.wait(25)
-    time.sleep(0.2)
-    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+    cluster.wait_for(lambda: not any(map(alive, children)), 2, "the children to end")
     with connect_redis(valkey) as client:
         assert client.llen("expansion") == 1
 
