@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from switchboard.errors import InvalidInputError
 
 FIELD = "server_url"
-MAX_URL_LENGTH = 512  # calendar_accounts.server_url
+MAX_URL_LENGTH = 2_048
 HTTPS_PORT = 443
 FIRST_UNPRIVILEGED_PORT = 1024
 MAX_ADDRESSES = 4  # each one may cost a connection time-out

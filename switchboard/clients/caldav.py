@@ -356,14 +356,16 @@ class CaldavClient:
         try:
             tree = self._report(calendar_url, body, depth=0)
         except RemoteRejectedError as error:
-            if token and (error.code == VALID_SYNC_TOKEN or error.status in LOST_TOKEN_STATUSES):
+            if token and (error.code == VALID_SYNC_TOKEN or error.status in LOST_TOKEN_STATUSES | NO_SYNC_STATUSES):
                 raise SyncTokenExpiredError("REPORT sync-collection: the token has expired") from None
             if not token and (error.status in NO_SYNC_STATUSES or error.code == f"{DAV}supported-report"):
                 raise SyncUnsupportedError("REPORT sync-collection: not supported here") from None
             raise
         next_token = (tree.findtext(f"{DAV}sync-token") or "").strip()
         if not next_token:
-            raise SyncUnsupportedError("REPORT sync-collection: the answer holds no token")
+            raise (SyncTokenExpiredError if token else SyncUnsupportedError)(
+                "REPORT sync-collection: the answer holds no token"
+            )
         own = _canonical(urlsplit(calendar_url).path)
         members, cut = [], False
         for member in _members(tree):

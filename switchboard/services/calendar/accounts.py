@@ -35,6 +35,8 @@ from switchboard.texts.locales import LOCALES, match_locale
 DEFAULT_AGENDA_TIME = time(8, 0)
 DEFAULT_WEEKDAYS = (1, 2, 3, 4, 5)
 DEFAULT_REMINDER_MINUTES = (10,)
+MAX_SERVER_URL_LENGTH = 512
+MAX_CALENDAR_URL_LENGTH = 1_024
 MAX_LOGIN_LENGTH = 256
 MAX_NAME_LENGTH = 256
 MAX_CALENDARS = 100
@@ -406,6 +408,10 @@ class CalendarAccounts:
         url = server if "://" in server or "." in server or ":" in server else preset_url(server)
         if "://" not in url:
             url = f"https://{url}"
+        if len(url) > MAX_SERVER_URL_LENGTH:
+            raise InvalidInputError(
+                f"The server address is too long: at most {MAX_SERVER_URL_LENGTH} characters.", field="server_url"
+            )
         parts = self._guard.check(url)
         refuse_oauth_only(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -535,7 +541,7 @@ def _merge_calendars(
 ) -> None:
     """Add new calendars and follow new names; those the server no longer lists stay, for the polls to judge."""
     known = {row.url: row for row in session.scalars(select(Calendar).where(Calendar.account_id == account.id))}
-    for calendar in found[:MAX_CALENDARS]:
+    for calendar in [each for each in found if len(each.url) <= MAX_CALENDAR_URL_LENGTH][:MAX_CALENDARS]:
         row = known.get(calendar.url)
         if row is None:
             session.add(

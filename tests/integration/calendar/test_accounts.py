@@ -160,6 +160,7 @@ def test_a_connected_account_is_stored_sealed_audited_and_polled_at_once(office:
         ({"server": "https://127.0.0.1/"}, InvalidInputError, "server_url"),
         ({"server": "https://nowhere.invalid/"}, InvalidInputError, "server_url"),
         ({"server": "outlook"}, InvalidInputError, "server_url"),
+        ({"server": "https://caldav.example.org/" + "a" * 600}, InvalidInputError, "server_url"),
         ({"server": "https://apidata.googleusercontent.com/caldav/v2/x/user"}, InvalidInputError, "server_url"),
         ({"calendars": ("Elsewhere",)}, InvalidInputError, "calendars"),
     ],

@@ -261,6 +261,16 @@ def test_a_server_without_sync_reports_is_compared_by_etags(desk: Desk) -> None:
     assert desk.calendar().sync_token is not None
 
 
+@pytest.mark.parametrize("status", [400, 403, 405, 501])
+def test_a_server_that_gives_sync_reports_up_is_compared_by_etags(desk: Desk, status: int) -> None:
+    desk.server.put("a.ics", event("a"))
+    desk.poll()
+    desk.server.quirks.sync_status = status
+    desk.server.put("b.ics", event("b"))
+    assert desk.polling.poll(desk.account_id).changed == 1
+    assert desk.calendar().sync_token is None
+
+
 @pytest.mark.parametrize("status", [403, 410, 412, 418])
 def test_an_expired_token_is_a_full_comparison_that_fetches_only_what_differs(desk: Desk, status: int) -> None:
     for number in range(30):
