@@ -1,0 +1,1 @@
+"""One file for each claim, run by `python -m benchmarks NAME --json`."""
