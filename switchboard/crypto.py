@@ -20,7 +20,9 @@ class SecretBox:
 
     def __init__(self, keys: Sequence[str]) -> None:
         if not keys:
-            raise ConfigError("SECRET_KEYS is empty: set at least one key of 32 or more characters")
+            raise ConfigError(
+                "SECRET_KEYS is empty: set at least one key of 32 or more characters (`python -m switchboard run` makes one)"
+            )
         self._fernet = MultiFernet([Fernet(_derive(key)) for key in keys])
 
     def encrypt(self, text: str) -> str:

@@ -188,11 +188,14 @@ def load_settings() -> Settings:
     """Read the settings; raise ConfigError that lists every problem, one a line.
 
     What a `make run` of the same data folder chose by itself (ports, the embedded Valkey, the sandbox's twins) fills
-    the settings that are empty, so that a command in another terminal reaches the same servers.
+    the settings that are empty, so that a command in another terminal reaches the same servers. The embedded database's
+    own keys are found even when nothing runs.
     """
     try:
         settings = Settings()
         chosen: dict[str, Any] = dict(running_settings(settings.data_dir))
+        if not settings.database_url:
+            chosen.setdefault("secret_keys", _embedded_keys(settings.data_dir))
         return Settings(**{name: value for name, value in chosen.items() if not getattr(settings, name, None)})
     except ValidationError as error:
         lines = [
@@ -215,6 +218,14 @@ def running_settings(data_dir: Path) -> dict[str, str]:
         return {str(name): str(value) for name, value in state["settings"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _embedded_keys(data_dir: Path) -> str:
+    """The keys that `run` made for the embedded database of this folder; empty before its first run."""
+    try:
+        return str(json.loads((data_dir / "secrets.json").read_text(encoding="utf-8"))["secret_keys"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _is_locked(path: Path) -> bool:

@@ -257,7 +257,7 @@ def _check_database() -> str:
 
 def _check_keys() -> str:
     keys().check()
-    return f"{len(settings().secret_keys)} keys, all secrets open"
+    return f"all stored secrets open; {len(settings().secret_keys)} in the list"
 
 
 def _check_redis() -> str:

@@ -10,7 +10,7 @@ from celery.signals import worker_ready
 READY_FILE_VARIABLE = "SWITCHBOARD_READY_FILE"
 
 
-@worker_ready.connect  # type: ignore[untyped-decorator]
+@worker_ready.connect
 def announce(**_details: object) -> None:
     """Called by Celery when a worker has connected and consumes."""
     if path := os.environ.get(READY_FILE_VARIABLE):
