@@ -41,7 +41,7 @@ class Message:
 
 def plain(text: str, limit: int) -> str:
     """`text` on one line, without control, direction and other invisible characters, cut to `limit` characters with `…`."""
-    visible = "".join(" " if char in "\n\r\t" else char for char in text[: limit * 8] if _is_shown(char))
+    visible = "".join(char for char in text[: limit * 8] if _is_shown(char))
     line = _WHITESPACE.sub(" ", visible).strip()
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 

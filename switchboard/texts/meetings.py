@@ -83,10 +83,7 @@ def time_range(texts: Texts, occurrence: Occurrence, day: date, zone: ZoneInfo) 
         return shown
     # The midnight that ends the day is read as the end of that day.
     before_end = (occurrence.end.astimezone(UTC) - timedelta(microseconds=1)).astimezone(zone)
-    ends_at_midnight = before_end.date() != end.date()
-    last = (
-        f"{end:%H:%M}" if ends_at_midnight and before_end.date() == start.date() else _clock(texts, end, start.date())
-    )
+    last = f"{end:%H:%M}" if before_end.date() == start.date() else _clock(texts, end, start.date())
     return f"{shown}–{last}"
 
 

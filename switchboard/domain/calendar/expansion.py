@@ -189,7 +189,7 @@ class _Series:
         else:
             begin = start.utc
             whole_days = start.zone.to_utc(start.wall + timedelta(days=length.days)) if length.days else begin
-            end = max(begin, whole_days + length.exact)
+            end = whole_days + length.exact
         if begin >= window_end or end < window_begin or (end == window_begin and begin < end):
             return
         known = self._describe(event)
@@ -262,8 +262,6 @@ class _Series:
 
     def _instances_of(self, rule: Rule, master: Event) -> Iterator[_Instance]:
         start = master.start
-        if _is_past(rule, start):
-            return
         try:
             for wall in walk(rule, start.wall, after=self._low, before=self._high, together=self._steps):
                 instance = Moment(wall, start.is_date, start.zone)

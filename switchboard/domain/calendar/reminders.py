@@ -51,7 +51,7 @@ def due_reminders(occurrence: Occurrence, minutes: Iterable[int], now: datetime)
     meeting that appears 7 minutes ahead with [15, 10, 5] reminds now (as the one of 10 minutes) and 5 minutes before.
     Asked again later it gives the same pairs, so a repeat makes no new delivery.
     """
-    if not reminds(occurrence) or occurrence.start <= now:
+    if not reminds(occurrence):
         return ()
     chosen = sorted(set(minutes))
     return tuple(

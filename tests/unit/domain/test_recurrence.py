@@ -81,6 +81,33 @@ def test_count_is_counted_from_the_first_meeting(text: str, start: datetime, cou
     assert found == [one for one in oracle if one >= after]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FREQ=YEARLY;BYWEEKNO=-1,1,20,53;BYDAY=MO,SU",
+        "FREQ=YEARLY;BYWEEKNO=-53,52;BYDAY=WE;WKST=SU",
+        "FREQ=YEARLY;BYYEARDAY=-1,1,-366,100",
+        "FREQ=YEARLY;BYDAY=20MO,-1FR",
+        "FREQ=YEARLY;BYMONTH=11;BYDAY=TU;BYMONTHDAY=2,3,4,5,6,7,8",
+        "FREQ=MONTHLY;BYDAY=FR;BYMONTHDAY=13",
+        "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1",
+        "FREQ=MONTHLY;BYMONTHDAY=-1,31",
+        "FREQ=MONTHLY;INTERVAL=18;BYMONTHDAY=10,11,12",
+        "FREQ=WEEKLY;INTERVAL=2;WKST=SU;BYDAY=TU,SU",
+        "FREQ=DAILY;INTERVAL=10;BYHOUR=9,17;BYMINUTE=0,30",
+        "FREQ=HOURLY;INTERVAL=7;BYHOUR=8,9,10",
+    ],
+)
+def test_rules_of_each_shape_give_what_dateutil_gives_over_thirty_years(text: str) -> None:
+    start, before = datetime(2000, 2, 29, 9, 30), datetime(2030, 1, 1)
+    oracle = set(rrulestr(f"{text};UNTIL={before:%Y%m%dT%H%M%S}", dtstart=start))
+    assert len(oracle) > 10
+    for after in (start, datetime(2012, 7, 4, 12)):
+        found = list(walk(parse_rule(text), start, after=after, before=before))
+        assert found == sorted(set(found))
+        assert set(found) - {start} == {one for one in oracle if one >= after} - {start}
+
+
 def test_the_first_meeting_counts_even_where_the_rule_would_not_make_it() -> None:
     sunday = datetime(2026, 3, 1, 9)
     found = walk(parse_rule("FREQ=WEEKLY;BYDAY=MO;COUNT=3"), sunday, after=sunday, before=datetime(2026, 12, 1))

@@ -116,6 +116,16 @@ def test_an_agenda_in_a_gap_comes_shifted_and_in_an_overlap_once() -> None:
     assert next_agenda(first[1], berlin, time(2, 30), EVERY_DAY)[0] == date(2026, 10, 26)
 
 
+def test_a_date_that_never_was_has_no_agenda() -> None:
+    apia = ZoneInfo("Pacific/Apia")
+    day, fire_at = next_agenda(datetime(2011, 12, 29, 12, tzinfo=UTC), apia, time(8), EVERY_DAY)
+    assert (day, fire_at) == (date(2011, 12, 29), datetime(2011, 12, 29, 18, tzinfo=UTC))
+    assert next_agenda(fire_at, apia, time(8), EVERY_DAY) == (
+        date(2011, 12, 31),
+        datetime(2011, 12, 30, 18, tzinfo=UTC),
+    )
+
+
 def test_only_chosen_weekdays_have_an_agenda_and_none_is_an_error() -> None:
     friday = datetime(2026, 11, 20, 12, tzinfo=UTC)
     assert next_agenda(friday, ZoneInfo("Europe/Moscow"), time(7), {0, 1, 2, 3, 4})[0] == date(2026, 11, 23)
