@@ -15,7 +15,7 @@ from switchboard.db.models import Delivery, DeliveryState
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.errors import AuthError, RateLimitedError, RemoteRejectedError, RemoteUnavailableError, UncertainError
 from switchboard.services.channels.channel import Obsolete, Rendered
-from switchboard.services.deliveries import LEASE, Deliveries
+from switchboard.services.deliveries import LEASE, SEND_BUDGET, Deliveries
 from switchboard.texts.markdown import Message
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
@@ -110,9 +110,7 @@ class Ledger:
 @pytest.fixture
 def ledger(database: Database) -> Ledger:
     clock, channel = Clock(), RecordingChannel()
-    return Ledger(
-        database, channel, clock, Deliveries(database, {"test": channel}, {"plain": PlainRenderer()}, clock)
-    )
+    return Ledger(database, channel, clock, Deliveries(database, {"test": channel}, {"plain": PlainRenderer()}, clock))
 
 
 def test_a_message_is_sent_once_however_often_it_is_entered_and_queued(ledger: Ledger) -> None:
@@ -281,9 +279,10 @@ def test_a_sender_out_of_time_gives_back_what_it_did_not_begin(ledger: Ledger) -
 
     ledger.channel.send = slow  # type: ignore[method-assign]
     report = ledger.deliveries.send("test", ids)
-    assert report.sent == 18
-    assert report.deferred == 12
-    assert sorted(ledger.states().values()) == ["PENDING"] * 12 + ["SENT"] * 18
+    in_time = int(SEND_BUDGET.total_seconds())
+    assert (report.sent, report.deferred) == (in_time, 30 - in_time)
+    assert sorted(ledger.states().values()) == ["PENDING"] * (30 - in_time) + ["SENT"] * in_time
+    assert report.following == ids[in_time:]
 
 
 def test_a_row_that_another_took_over_is_not_recorded_by_the_first(ledger: Ledger) -> None:

@@ -246,9 +246,11 @@ class DeliveryRepository:
         )
         return list(
             self._session.scalars(
-                select(Delivery.id).where(
+                select(Delivery.id)
+                .where(
                     Delivery.id.in_(oldest), Delivery.state == DeliveryState.PENDING, Delivery.next_attempt_at <= now
                 )
+                .order_by(Delivery.id)
             )
         )
 
