@@ -2,7 +2,8 @@
 
 The threads pool waits for its running tasks without a limit, and Celery has no soft shutdown for it. So running tasks
 learn through their deadline that the end is near, and the process ends by force shortly before the host would kill it.
-What was cut off goes back to the queue, or, where the broker does not answer, comes back by its row's lease.
+What was cut off goes back to the queue, or, where the broker does not answer, comes back by its row's lease. So does a
+message that the broker handed to the read under way at SIGTERM (the second after it), when the end comes by force.
 """
 
 from __future__ import annotations
