@@ -55,7 +55,7 @@ def settings() -> Settings:
 
 @cache
 def database() -> Database:
-    """The database of this process; `reset` drops it after a fork."""
+    """The database of this process; nothing opens it before a worker forks its children."""
     return Database(settings().effective_database_url, connections=settings().database_connections)
 
 

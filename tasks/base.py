@@ -12,6 +12,7 @@ from celery import Celery, Task
 from kombu.exceptions import OperationalError
 from structlog.contextvars import bind_contextvars, get_contextvars, reset_contextvars
 
+from switchboard import wiring
 from switchboard.deadlines import deadline_in
 from switchboard.errors import PermanentError, RemoteUnavailableError, TransientError, UncertainError
 from switchboard.logs import get_logger
@@ -39,6 +40,8 @@ class SwitchboardTask(Task):  # type: ignore[misc]
     abstract = True
     soft_time_limit: int = 50
     time_limit: int | None = None  # 10 s after the soft limit; enforced in the prefork pool alone
+    only_one: bool = False
+    """True for a scan: it is skipped while another run of it is under way, because the next tick does the same work."""
     max_retries = 5
     throws: ClassVar[tuple[type[Exception], ...]] = (PermanentError, UncertainError, TransientError)
 
@@ -81,7 +84,7 @@ class SwitchboardTask(Task):  # type: ignore[misc]
             logger.debug("task_started", attempt=request.retries + 1)
         try:
             with deadline_in(self.soft_time_limit):
-                result = self.run(*args, **kwargs)
+                result = self._run_alone() if self.only_one else self.run(*args, **kwargs)
             duration_ms = _since_ms(started)
             level = logging.INFO if duration_ms >= SLOW_MS else logging.DEBUG
             if _levels.isEnabledFor(level):
@@ -96,6 +99,15 @@ class SwitchboardTask(Task):  # type: ignore[misc]
             raise
         finally:
             reset_contextvars(**tokens)
+
+    def _run_alone(self) -> Any:
+        """Run a scan under its lock, or skip it; a killed scan's lock is gone when its time would have been over."""
+        lease = wiring.locks().attempt(f"scan:{self.name}", lease_s=self.soft_time_limit)
+        if lease is None:
+            logger.debug("scan_skipped")
+            return None
+        with lease:
+            return self.run()
 
     def _try_again(self, error: TransientError, duration_ms: float) -> None:
         """Queue this message again for later, or end it here; raises either way."""

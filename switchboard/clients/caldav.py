@@ -1,7 +1,7 @@
 """CalDAV on the wire (RFC 4791, RFC 6578): find calendars, list what changed, fetch objects. Nothing here is stored.
 
 The caldav library signs requests in and tells refusals apart; answers are read here, because its own reading of a report
-decodes hrefs, turns one bad member into an error for all, and costs about as much time again as a small server needs.
+decodes hrefs, turns one bad member into an error for all, and logs whole bodies.
 Every failure leaves as one of our errors (`translate`, `error_for_status`), without address, login, password or body.
 """
 
@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape
 import niquests
 from caldav.davclient import DAVClient
 from caldav.lib.error import AuthorizationError, DAVError, RateLimitError, parse_preconditions
-from lxml import etree  # type: ignore[import-untyped]
+from lxml import etree
 
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.guarded_http import Answer, AnswerTooLargeError, GuardedHttp, RedirectRefusedError

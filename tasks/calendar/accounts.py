@@ -7,7 +7,7 @@ from tasks.app import app
 from tasks.calendar.occurrences import expand
 
 
-@app.task(name="calendar.accounts.scan_due", soft_time_limit=10)
+@app.task(name="calendar.accounts.scan_due", soft_time_limit=10, only_one=True)
 def scan_due() -> int:
     """Claim the accounts whose poll is due and queue one poll each; return how many."""
     account_ids = wiring.calendar_polling().claim_due()

@@ -7,7 +7,7 @@ from tasks.app import app
 from tasks.delivery.mattermost import send
 
 
-@app.task(name="calendar.reminders.scan_due", soft_time_limit=15)
+@app.task(name="calendar.reminders.scan_due", soft_time_limit=15, only_one=True)
 def scan_due() -> int:
     """Enter the reminders that are due in the ledger and queue them in batches; return how many."""
     batches = wiring.reminders().claim_due()

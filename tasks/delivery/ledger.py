@@ -9,7 +9,7 @@ from tasks.delivery import mattermost
 SENDERS = {mattermost.CHANNEL: mattermost}
 
 
-@app.task(name="delivery.ledger.scan_open", soft_time_limit=15)
+@app.task(name="delivery.ledger.scan_open", soft_time_limit=15, only_one=True)
 def scan_open() -> int:
     """End lost leases and queue every message that is due but in nobody's hands; return how many."""
     work = wiring.deliveries().scan_open()

@@ -9,7 +9,7 @@ from switchboard import wiring
 from tasks.app import app
 
 
-@app.task(name="upkeep.retention.erase", soft_time_limit=240)
+@app.task(name="upkeep.retention.erase", soft_time_limit=240, only_one=True)
 def erase() -> dict[str, int]:
     """Erase old message texts, files and occurrences; return how many of each."""
     return asdict(wiring.retention().erase(datetime.now(UTC)))
