@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -16,19 +17,23 @@ MAX_PARAMETERS = 900  # below SQLite's oldest limit of 999 bound values in a sta
 def insert_ignoring_conflicts(
     session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]], returning: InstrumentedAttribute[int]
 ) -> list[int]:
-    """Insert rows, leave out those that a unique key already holds; return `returning` of the new ones.
+    """Insert rows, leave out those that a unique key already holds; return the new ones' numbers in the order of the rows."""
+    return sorted(row[0] for row in insert_new(session, model, rows, returning))
 
-    All rows name the same columns.
+
+def insert_new(
+    session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]], *returning: InstrumentedAttribute[Any]
+) -> list[Row[*tuple[Any, ...]]]:
+    """Insert rows, leave out those that a unique key already holds; return these columns of the new ones, in any order.
+
+    All rows name the same columns. SQLAlchemy compiles the statement once and sends the rows in large portions.
     """
-    made: list[int] = []
     if not rows:
-        return made
+        return []
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    step = max(1, MAX_PARAMETERS // len(rows[0]))
-    for start in range(0, len(rows), step):
-        statement = insert(model).values([dict(row) for row in rows[start : start + step]])
-        made.extend(session.scalars(statement.on_conflict_do_nothing().returning(returning)))
-    return made
+    table = model.metadata.tables[model.__tablename__]
+    statement = insert(table).on_conflict_do_nothing().returning(*(table.c[column.key] for column in returning))
+    return list(session.execute(statement, [dict(row) for row in rows]))
 
 
 def upsert(session: Session, model: type[Base], row: Mapping[str, Any], key: Sequence[str]) -> None:

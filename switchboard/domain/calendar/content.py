@@ -108,6 +108,11 @@ def read_content(raw: bytes) -> Content:
     return content
 
 
+def without_controls(text: str) -> str:
+    """`text` without control characters: they mean nothing in iCalendar, and databases refuse some of them."""
+    return _CONTROL.sub("", text)
+
+
 def _decode(raw: bytes, content: Content) -> str:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = raw.decode("utf-16", errors="replace")
@@ -118,8 +123,7 @@ def _decode(raw: bytes, content: Content) -> str:
             content.note("", "the object is not valid UTF-8; unreadable characters were replaced")
             text = raw.decode("utf-8-sig", errors="replace")
     text = text.replace("\r\n", "\n").replace("\r", "\n" if "\n" not in text else "")
-    # Control characters mean nothing in iCalendar, and databases refuse some of them.
-    return _BLANK_LINES.sub("\n", _CONTROL.sub("", text))
+    return _BLANK_LINES.sub("\n", without_controls(text))
 
 
 def _logical_lines(text: str, content: Content) -> Iterator[str]:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from switchboard.domain.calendar.conference import MAX_URL_CHARS, SOURCES, conference_url, web_urls
-from switchboard.domain.calendar.content import Component, Content, Property
+from switchboard.domain.calendar.content import Component, Content, Property, without_controls
 from switchboard.domain.calendar.moments import Length, Wall, parse_length, parse_wall
 from switchboard.domain.calendar.occurrences import CANCELLED, NEEDS_ACTION, Attendee, Occurrence
 from switchboard.domain.calendar.zones import UTC_ZONE, NamedZone, WallZone, Zones
@@ -20,7 +20,8 @@ MAX_DATES_TOGETHER = 100_000
 """EXDATE and RDATE values that are read of one object."""
 MAX_SPAN = timedelta(days=3_660)
 """The longest meeting; a longer one is cut."""
-MAX_UID_CHARS = 1_000
+MAX_UID_CHARS = 512
+"""RFC 7986 5.3 asks for less than 255 octets; a longer one than this does not fit into the keys of databases."""
 MAX_TITLE_CHARS = 1_000
 MAX_PLACE_CHARS = 1_000
 MAX_DESCRIPTION_CHARS = 4_000
@@ -239,7 +240,7 @@ class Describer:
     def _person(self, source: Property) -> Attendee:
         text = source.text
         scheme, colon, rest = text.partition(":")
-        address = unquote(rest) if colon and scheme.lower() == "mailto" else text
+        address = without_controls(unquote(rest)) if colon and scheme.lower() == "mailto" else text
         if "@" not in address:
             address = source.params.get("EMAIL", address)
         address = address.strip().lower()[:MAX_NAME_CHARS]

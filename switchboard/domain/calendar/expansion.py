@@ -61,12 +61,14 @@ def expand(
     zone: ZoneInfo,
     own_addresses: frozenset[str] = frozenset(),
     max_occurrences: int = MAX_OCCURRENCES,
+    singles_until: datetime | None = None,
 ) -> Expansion:
     """The meetings of `raw` that overlap `window` (start inclusive, end exclusive, aware UTC).
 
     `zone` is the user's, for floating and all-day meetings and where an object names a zone that nobody knows. `own_addresses`
-    are the user's e-mail addresses. Cancelled meetings are left out; declined ones are kept and marked. Never raises for what
-    `raw` holds: what cannot be read is a Problem and hides nothing else.
+    are the user's e-mail addresses. What does not repeat is given up to `singles_until`, where that is later than the end of
+    the window: it costs one row, and need not be expanded again as time goes on. Cancelled meetings are left out; declined
+    ones are kept and marked. Never raises for what `raw` holds: what cannot be read is a Problem and hides nothing else.
     """
     content = read_content(raw)
     reader = EventReader(content, zone)
@@ -80,7 +82,7 @@ def expand(
     recurring = False
     steps = Steps()
     for uid, events in by_uid.items():
-        series = _Series(events, reader, describe, window, zone, steps)
+        series = _Series(events, reader, describe, window, zone, steps, singles_until)
         recurring = recurring or series.recurring
         found = sorted(series.occurrences(max_occurrences + 1), key=lambda one: (one.start, one.recurrence_id))
         if len(occurrences) + len(found) > max_occurrences:
@@ -114,6 +116,7 @@ class _Series:
         window: tuple[datetime, datetime],
         zone: ZoneInfo,
         steps: Steps,
+        singles_until: datetime | None,
     ) -> None:
         self._reader = reader
         self._describe = describe
@@ -130,6 +133,8 @@ class _Series:
             known = self._overrides.get(original.key)
             if known is None or event.version > known.event.version:
                 self._overrides[original.key] = _Override(original, event)
+        if singles_until is not None and not self.recurring:
+            self._window = (window[0], max(window[1], singles_until))
         self._onwards = self._read_onwards()
         self._low, self._high = self._span()
 

@@ -51,13 +51,16 @@ def due_reminders(occurrence: Occurrence, minutes: Iterable[int], now: datetime)
     meeting that appears 7 minutes ahead with [15, 10, 5] reminds now (as the one of 10 minutes) and 5 minutes before.
     Asked again later it gives the same pairs, so a repeat makes no new delivery.
     """
-    if not reminds(occurrence):
-        return ()
+    return due_before(occurrence.start, minutes, now) if reminds(occurrence) else ()
+
+
+def due_before(start: datetime, minutes: Iterable[int], now: datetime) -> tuple[DueReminder, ...]:
+    """The same for a meeting that is known to have reminders, by its start alone."""
     chosen = sorted(set(minutes))
     return tuple(
-        DueReminder(fire_at=occurrence.start - timedelta(minutes=value), minutes=value)
+        DueReminder(fire_at=start - timedelta(minutes=value), minutes=value)
         for value in reversed(chosen)
-        if is_current(occurrence.start, value, chosen, now) or occurrence.start - timedelta(minutes=value) > now
+        if is_current(start, value, chosen, now) or start - timedelta(minutes=value) > now
     )
 
 

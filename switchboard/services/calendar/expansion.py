@@ -6,13 +6,14 @@ expansion never finished is tried alone, then left out with its problem noted; i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnExpressionArgument, delete, insert, select, update
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
@@ -24,10 +25,10 @@ from switchboard.db.models import (
     CalendarReminder,
     CalendarSubscriber,
 )
-from switchboard.db.upsert import insert_ignoring_conflicts
+from switchboard.db.upsert import insert_new
 from switchboard.domain.calendar.expansion import Expansion, expand
 from switchboard.domain.calendar.occurrences import Occurrence
-from switchboard.domain.calendar.reminders import due_reminders
+from switchboard.domain.calendar.reminders import DueReminder, due_before, due_reminders
 from switchboard.logs import get_logger
 
 HORIZON = timedelta(days=62)
@@ -52,6 +53,8 @@ class ExpansionReport:
 
 @dataclass(frozen=True, slots=True)
 class _Claimed:
+    """An object whose expansion is begun, with what tells whether it was changed meanwhile."""
+
     id: int
     calendar_id: int
     raw: bytes
@@ -69,6 +72,10 @@ class _Owner:
     addresses: frozenset[str]
     reminder_minutes: tuple[int, ...]
 
+    def reads_as(self, other: _Owner) -> bool:
+        """Whether the same objects give the same occurrences for both."""
+        return (self.zone.key, self.addresses) == (other.zone.key, other.addresses)
+
 
 class CalendarExpansion:
     """Expansion of an account's changed objects, and of repeating ones as time moves on."""
@@ -79,20 +86,25 @@ class CalendarExpansion:
 
     def expand_account(self, account_id: int) -> ExpansionReport:
         """Expand what needs it, in batches, for up to 40 s. Idempotent; a killed call is repeated by the next."""
-        owner = self._owner(account_id)
         expanded = problems = 0
-        if owner is None:
-            return ExpansionReport(0, 0, more=False)
         stop_at = self._clock() + BUDGET
         while self._clock() < stop_at:
-            batch = self._claim(account_id)
-            if not batch:
+            owner, batch = self._claim(account_id)
+            if owner is None or not batch:
                 return ExpansionReport(expanded, problems, more=False)
             now = self._clock()
-            results = [(claimed, _expand(claimed, owner, now)) for claimed in batch]
-            with self._database.write() as session:
-                for claimed, expansion in results:
-                    self._store(session, owner, claimed, expansion, now)
+            results: list[tuple[_Claimed, Expansion]] = []
+            for claimed in batch:
+                if results and self._clock() >= stop_at:
+                    break  # the rest counts as begun, and comes one by one
+                results.append((claimed, _expand(claimed, owner, now)))
+            try:
+                with self._database.write() as session:
+                    self._store(session, owner, results, now)
+            except DataError:
+                # The database refuses something in one of them: taken one by one they show which, and it is left out.
+                log.warning("calendar_objects_refused", object_ids=[claimed.id for claimed, _ in results])
+                continue
             expanded += len(results)
             problems += sum(bool(expansion.problems) for _, expansion in results)
         return ExpansionReport(expanded, problems, more=True)
@@ -103,9 +115,10 @@ class CalendarExpansion:
         with self._database.write() as session:
             ending = (
                 select(CalendarObject.id)
-                .where(CalendarObject.expanded_until < now + HORIZON - HORIZON_SLACK)
+                .where(CalendarObject.expanded_until < now + HORIZON - HORIZON_SLACK, ~CalendarObject.needs_expansion)
                 .order_by(CalendarObject.expanded_until)
                 .limit(limit)
+                .with_for_update(skip_locked=True)
             )
             session.execute(
                 update(CalendarObject)
@@ -127,40 +140,26 @@ class CalendarExpansion:
                 )
             )
 
-    def _owner(self, account_id: int) -> _Owner | None:
-        with self._database.read() as session:
-            row = session.execute(
-                select(CalendarAccount, CalendarSubscriber)
-                .join(CalendarSubscriber, CalendarSubscriber.id == CalendarAccount.subscriber_id)
-                .where(CalendarAccount.id == account_id)
-            ).first()
-        if row is None:
-            return None
-        account, subscriber = row
-        return _Owner(
-            account_id=account.id,
-            subscriber_id=subscriber.id,
-            zone=ZoneInfo(subscriber.zone),
-            addresses=frozenset(address.lower() for address in (*account.addresses, subscriber.email) if address),
-            reminder_minutes=tuple(subscriber.reminder_minutes) if subscriber.reminders_enabled else (),
-        )
-
-    def _claim(self, account_id: int) -> list[_Claimed]:
-        """The next batch; objects that were begun before and not finished come last and alone."""
-        waiting = (
-            select(CalendarObject.id, CalendarObject.expansion_attempts)
-            .join(Calendar, Calendar.id == CalendarObject.calendar_id)
-            .where(Calendar.account_id == account_id, Calendar.watched, CalendarObject.needs_expansion)
-            .order_by(CalendarObject.expansion_attempts, CalendarObject.id)
-            .limit(BATCH)
-        )
+    def _claim(self, account_id: int) -> tuple[_Owner | None, list[_Claimed]]:
+        """The next batch and for whom; objects that were begun before and not finished come last and alone."""
         with self._database.write() as session:
-            rows = session.execute(waiting).all()
-            fresh = [row.id for row in rows if row.expansion_attempts == 0]
-            given_up = [row.id for row in rows if row.expansion_attempts >= MAX_ATTEMPTS]
-            if given_up:
-                self._give_up(session, given_up)
-            ids = fresh or [row.id for row in rows if row.id not in given_up][:1]
+            owner = _lock_owner(session, account_id)
+            if owner is None:
+                return None, []
+            waits = (
+                CalendarObject.calendar_id.in_(
+                    select(Calendar.id).where(Calendar.account_id == account_id, Calendar.watched)
+                ),
+                CalendarObject.needs_expansion,
+            )
+            _give_up(session, *waits)
+            rows = session.execute(
+                select(CalendarObject.id, CalendarObject.expansion_attempts)
+                .where(*waits)
+                .order_by(CalendarObject.expansion_attempts, CalendarObject.id)
+                .limit(BATCH)
+            ).all()
+            ids = [row.id for row in rows if row.expansion_attempts == 0] or [row.id for row in rows[:1]]
             claimed = session.execute(
                 update(CalendarObject)
                 .where(CalendarObject.id.in_(ids))
@@ -174,87 +173,181 @@ class CalendarExpansion:
                 )
                 .execution_options(synchronize_session=False)
             ).all()
-        return [_Claimed(row.id, row.calendar_id, row.raw, row.etag, row.changed_at) for row in claimed]
+        return owner, sorted((_Claimed(*row) for row in claimed), key=lambda one: one.id)
 
-    def _give_up(self, session: Session, ids: Sequence[int]) -> None:
-        log.warning("calendar_objects_left_out", object_ids=list(ids))
+    def _store(
+        self, session: Session, owner: _Owner, results: Sequence[tuple[_Claimed, Expansion]], now: datetime
+    ) -> None:
+        """Replace the objects' occurrences, but not where a poll or a change of settings has made them old meanwhile."""
+        current = _lock_owner(session, owner.account_id)
+        if current is None or not current.reads_as(owner):
+            return
+        unchanged = _unchanged(session, [claimed for claimed, _ in results])
+        results = [(claimed, expansion) for claimed, expansion in results if claimed.id in unchanged]
+        if not results:
+            return
         session.execute(
-            update(CalendarObject)
-            .where(CalendarObject.id.in_(ids))
-            .values(needs_expansion=False, problem=f"left out: its expansion did not finish in {MAX_ATTEMPTS} tries")
+            delete(CalendarOccurrence)
+            .where(CalendarOccurrence.object_id.in_(unchanged))
             .execution_options(synchronize_session=False)
         )
-
-    def _store(self, session: Session, owner: _Owner, claimed: _Claimed, expansion: Expansion, now: datetime) -> None:
-        """Replace the object's occurrences, unless a poll has stored newer content meanwhile."""
-        still_same = session.scalars(
-            update(CalendarObject)
-            .where(
-                CalendarObject.id == claimed.id,
-                CalendarObject.etag == claimed.etag,
-                CalendarObject.changed_at == claimed.changed_at,
+        occurrences = {
+            (claimed.id, *occurrence.key): (claimed, occurrence)
+            for claimed, expansion in results
+            for occurrence in expansion.occurrences
+        }
+        stored = {
+            (row.object_id, row.uid, row.recurrence_id): row.id
+            for row in insert_new(
+                session,
+                CalendarOccurrence,
+                [_row(owner, claimed, occurrence) for claimed, occurrence in occurrences.values()],
+                *(CalendarOccurrence.id, CalendarOccurrence.object_id),
+                *(CalendarOccurrence.uid, CalendarOccurrence.recurrence_id),
             )
-            .values(
-                needs_expansion=False,
-                expansion_attempts=0,
-                expanded_until=now + HORIZON if expansion.recurring else None,
-                problem="; ".join(problem.reason for problem in expansion.problems)[:2_000] or None,
-            )
-            .returning(CalendarObject.id)
-            .execution_options(synchronize_session=False)
-        ).first()
-        if still_same is None:
-            return
-        session.execute(delete(CalendarOccurrence).where(CalendarOccurrence.object_id == claimed.id))
-        by_key = {occurrence.key: occurrence for occurrence in expansion.occurrences}
-        for occurrence in by_key.values():
-            ids = insert_ignoring_conflicts(
-                session, CalendarOccurrence, [_row(owner, claimed, occurrence)], CalendarOccurrence.id
-            )
-            if ids:
-                _arm(session, owner.subscriber_id, ids[0], occurrence, owner.reminder_minutes, now)
+        }
+        hidden = {claimed.id for key, (claimed, _) in occurrences.items() if key not in stored}
+        session.execute(
+            update(CalendarObject),
+            [_done(claimed, expansion, hidden=claimed.id in hidden, now=now) for claimed, expansion in results],
+        )
+        _arm(
+            session,
+            current.subscriber_id,
+            {
+                stored[key]: due_reminders(occurrence, current.reminder_minutes, now)
+                for key, (_, occurrence) in occurrences.items()
+                if key in stored
+            },
+        )
 
 
 def rearm(session: Session, subscriber_id: int, now: datetime) -> None:
-    """Make the due table of a subscriber anew from the store, after a change of reminder settings."""
-    subscriber = session.get_one(CalendarSubscriber, subscriber_id)
-    session.execute(delete(CalendarReminder).where(CalendarReminder.subscriber_id == subscriber_id))
+    """Make the due table of a subscriber anew from the store, after a change of reminder settings.
+
+    The caller holds the subscriber's row: changed in this transaction, or locked. Nothing happens where it is gone.
+    """
+    subscriber = session.get(CalendarSubscriber, subscriber_id)
+    if subscriber is None:
+        return
+    # Polls remove occurrences under this lock: without it each could wait for the other.
+    accounts = session.scalars(
+        select(CalendarAccount.id)
+        .where(CalendarAccount.subscriber_id == subscriber_id)
+        .order_by(CalendarAccount.id)
+        .with_for_update(key_share=True)
+    ).all()
+    session.execute(
+        delete(CalendarReminder)
+        .where(CalendarReminder.subscriber_id == subscriber_id)
+        .execution_options(synchronize_session=False)
+    )
     if not subscriber.reminders_enabled:
         return
     rows = session.execute(
-        select(CalendarOccurrence.id, CalendarOccurrence.details)
-        .join(CalendarAccount, CalendarAccount.id == CalendarOccurrence.account_id)
-        .where(CalendarAccount.subscriber_id == subscriber_id, CalendarOccurrence.start_at > now)
-    ).all()
-    for row in rows:
-        _arm(session, subscriber_id, row.id, Occurrence.from_json(row.details), tuple(subscriber.reminder_minutes), now)
-
-
-def _arm(
-    session: Session,
-    subscriber_id: int,
-    occurrence_id: int,
-    occurrence: Occurrence,
-    minutes: Iterable[int],
-    now: datetime,
-) -> None:
-    session.add_all(
-        CalendarReminder(
-            subscriber_id=subscriber_id, occurrence_id=occurrence_id, minutes=due.minutes, fire_at=due.fire_at
+        select(CalendarOccurrence.id, CalendarOccurrence.start_at).where(
+            CalendarOccurrence.account_id.in_(accounts),
+            CalendarOccurrence.start_at > now,
+            ~CalendarOccurrence.all_day,
+            ~CalendarOccurrence.declined,
         )
-        for due in due_reminders(occurrence, tuple(minutes), now)
+    ).all()
+    _arm(session, subscriber_id, {row.id: due_before(row.start_at, subscriber.reminder_minutes, now) for row in rows})
+
+
+def _arm(session: Session, subscriber_id: int, reminders: Mapping[int, Sequence[DueReminder]]) -> None:
+    """Enter reminders, by occurrence id, in the due table."""
+    rows = [
+        {"subscriber_id": subscriber_id, "occurrence_id": occurrence_id, "minutes": due.minutes, "fire_at": due.fire_at}
+        for occurrence_id, dues in reminders.items()
+        for due in dues
+    ]
+    if rows:
+        session.execute(insert(CalendarReminder), rows)
+
+
+def _lock_owner(session: Session, account_id: int) -> _Owner | None:
+    """Whose account it is and with which settings now, locked to the end of the transaction; None when it is gone.
+
+    Subscriber, account, objects, occurrences, reminders: every writer locks in this order, so none waits in a circle, and
+    no setting changes between the arming of a reminder and its commit.
+    """
+    of_account = CalendarAccount.id == account_id
+    subscriber = session.scalars(
+        select(CalendarSubscriber)
+        .where(CalendarSubscriber.id == select(CalendarAccount.subscriber_id).where(of_account).scalar_subquery())
+        .with_for_update(read=True)
+    ).first()
+    addresses = session.scalars(
+        select(CalendarAccount.addresses).where(of_account).with_for_update(key_share=True)
+    ).first()
+    if subscriber is None or addresses is None:
+        return None
+    return _Owner(
+        account_id=account_id,
+        subscriber_id=subscriber.id,
+        zone=ZoneInfo(subscriber.zone),
+        addresses=frozenset(address.lower() for address in (*addresses, subscriber.email) if address),
+        reminder_minutes=tuple(subscriber.reminder_minutes) if subscriber.reminders_enabled else (),
     )
 
 
+def _give_up(session: Session, *waits: ColumnExpressionArgument[bool]) -> None:
+    """Leave out those of the waiting objects whose expansion was begun and never finished too often."""
+    ids = session.scalars(
+        update(CalendarObject)
+        .where(*waits, CalendarObject.expansion_attempts >= MAX_ATTEMPTS)
+        .values(
+            needs_expansion=False,
+            expanded_until=None,
+            problem=f"left out: its expansion did not finish in {MAX_ATTEMPTS} tries",
+        )
+        .returning(CalendarObject.id)
+        .execution_options(synchronize_session=False)
+    ).all()
+    if ids:
+        log.warning("calendar_objects_left_out", object_ids=list(ids))
+
+
+def _unchanged(session: Session, batch: Sequence[_Claimed]) -> set[int]:
+    """Those that are as they were when their expansion began, locked."""
+    seen = {(claimed.id, claimed.etag, claimed.changed_at) for claimed in batch}
+    rows = session.execute(
+        select(CalendarObject.id, CalendarObject.etag, CalendarObject.changed_at)
+        .where(CalendarObject.id.in_([claimed.id for claimed in batch]))
+        .order_by(CalendarObject.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id for row in rows if tuple(row) in seen}
+
+
+def _done(claimed: _Claimed, expansion: Expansion, *, hidden: bool, now: datetime) -> dict[str, Any]:
+    """The marks of an expanded object.
+
+    Where another object of the calendar has the same UID, its occurrences hide this one's; it is looked at again with every
+    extension of the horizon, because nobody says when the other goes.
+    """
+    until = now + HORIZON if expansion.recurring else None
+    reasons = [problem.reason for problem in expansion.problems]
+    if hidden:
+        reasons.append("another object of the calendar has the same UID and is shown instead")
+    return {
+        "id": claimed.id,
+        "needs_expansion": False,
+        "expansion_attempts": 0,
+        "expanded_until": now if hidden else until,
+        "problem": "; ".join(reasons)[:2_000] or None,
+    }
+
+
 def _expand(claimed: _Claimed, owner: _Owner, now: datetime) -> Expansion:
-    repeats = any(word in _unfolded(claimed.raw) for word in (b"RRULE", b"RDATE"))
-    window = (now - PAST, now + HORIZON if repeats else END_OF_TIME)
-    return expand(claimed.raw, window=window, zone=owner.zone, own_addresses=owner.addresses)
-
-
-def _unfolded(raw: bytes) -> bytes:
-    """Content lines made whole again (RFC 5545 section 3.1), so that a folded property name is still found."""
-    return raw.upper().replace(b"\r\n ", b"").replace(b"\r\n\t", b"").replace(b"\n ", b"").replace(b"\n\t", b"")
+    return expand(
+        claimed.raw,
+        window=(now - PAST, now + HORIZON),
+        singles_until=END_OF_TIME,
+        zone=owner.zone,
+        own_addresses=owner.addresses,
+    )
 
 
 def _row(owner: _Owner, claimed: _Claimed, occurrence: Occurrence) -> dict[str, Any]:
