@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select
+from sqlalchemy.orm import aliased
 
 from switchboard.db.engine import Database
 from switchboard.db.models import CalendarAccount, CalendarOccurrence, CalendarReminder, CalendarSubscriber
@@ -33,14 +34,17 @@ class Reminders:
         """Move due reminders into the ledger, in one transaction; return the new deliveries' ids in batches.
 
         A reminder that stands in the ledger already (the same meeting in a second calendar, the same tick twice) is
-        dropped by its key.
+        dropped by its key, and one whose meeting has begun without it. After a downtime several of one meeting are due: the
+        one nearest to the start stands for all, whoever claims the others at the same time. The latest come first, so
+        that what a long downtime left behind holds nobody up.
         """
         now = self._clock()
+        nearer = aliased(CalendarReminder)
         with self._database.write() as session:
             beat(session, HEARTBEAT, now)
             due = (
                 select(
-                    CalendarReminder.id,
+                    CalendarReminder.occurrence_id,
                     CalendarReminder.minutes,
                     CalendarReminder.fire_at,
                     CalendarReminder.subscriber_id,
@@ -51,17 +55,28 @@ class Reminders:
                 )
                 .join(CalendarOccurrence, CalendarOccurrence.id == CalendarReminder.occurrence_id)
                 .join(CalendarSubscriber, CalendarSubscriber.id == CalendarReminder.subscriber_id)
-                .where(CalendarReminder.fire_at <= now)
-                .order_by(CalendarReminder.fire_at)
+                .where(
+                    CalendarReminder.fire_at <= now,
+                    ~exists().where(
+                        nearer.occurrence_id == CalendarReminder.occurrence_id,
+                        nearer.minutes < CalendarReminder.minutes,
+                        nearer.fire_at <= now,
+                    ),
+                )
+                .order_by(CalendarReminder.fire_at.desc())
                 .limit(limit)
+                .with_for_update(of=CalendarReminder, skip_locked=True)
             )
-            if self._database.dialect == "postgresql":
-                due = due.with_for_update(of=CalendarReminder, skip_locked=True)
             rows = session.execute(due).all()
-            ids = DeliveryRepository(session).add([_delivery(row) for row in _one_each(rows)], now)
+            # Everybody enters them in one order: on PostgreSQL two claimers with the same keys would wait for each other.
+            wanted = sorted((row.fire_at, _key(row), row) for row in rows if row.start_at > now)
+            ids = DeliveryRepository(session).add([_delivery(row, key) for _, key, row in wanted], now)
             session.execute(
                 delete(CalendarReminder)
-                .where(CalendarReminder.id.in_([row.id for row in rows]))
+                .where(
+                    CalendarReminder.occurrence_id.in_([row.occurrence_id for row in rows]),
+                    CalendarReminder.fire_at <= now,
+                )
                 .execution_options(synchronize_session=False)
             )
         return [ids[start : start + batch] for start in range(0, len(ids), batch)]
@@ -90,7 +105,9 @@ class Reminders:
         meetings: dict[tuple[Any, ...], Occurrence] = {}
         for row in found:
             occurrence = Occurrence.from_json(row.details)
-            meetings[row.subscriber_id, occurrence.uid, occurrence.recurrence_id, occurrence.start] = occurrence
+            identity = (row.subscriber_id, occurrence.uid, occurrence.recurrence_id, occurrence.start)
+            if identity not in meetings or occurrence.sequence > meetings[identity].sequence:
+                meetings[identity] = occurrence  # of several watched calendars the newest version
         return {
             delivery.id: _render(
                 delivery,
@@ -109,28 +126,22 @@ class Reminders:
         }
 
 
-def _one_each(rows: Sequence[Any]) -> list[Any]:
-    """After a downtime several reminders of one meeting are due at once: the one nearest to the start stands for all."""
-    nearest: dict[tuple[int, str, str, datetime], Any] = {}
-    for row in rows:
-        meeting = (row.subscriber_id, row.uid, row.recurrence_id, row.start_at)
-        if meeting not in nearest or row.minutes < nearest[meeting].minutes:
-            nearest[meeting] = row
-    return list(nearest.values())
+def _key(row: Any) -> str:
+    return delivery_key(
+        user_id=row.mattermost_user_id,
+        kind=KIND,
+        minutes=row.minutes,
+        uid=row.uid,
+        recurrence_id=row.recurrence_id,
+        start=row.start_at,
+    )
 
 
-def _delivery(row: Any) -> NewDelivery:
+def _delivery(row: Any, key: str) -> NewDelivery:
     return NewDelivery(
         channel="mattermost",
         kind=KIND,
-        key=delivery_key(
-            user_id=row.mattermost_user_id,
-            kind=KIND,
-            minutes=row.minutes,
-            uid=row.uid,
-            recurrence_id=row.recurrence_id,
-            start=row.start_at,
-        ),
+        key=key,
         subject=f"mattermost:{row.mattermost_user_id}",
         recipient=row.mattermost_user_id,
         body={
