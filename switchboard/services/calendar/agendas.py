@@ -17,6 +17,7 @@ from switchboard.domain.calendar.agenda import DayAgenda, select_day
 from switchboard.domain.calendar.occurrences import Occurrence
 from switchboard.domain.calendar.reminders import agenda_key
 from switchboard.domain.calendar.wall_clock import AGENDA_USEFUL_FOR, agenda_is_still_useful, day_window, next_agenda
+from switchboard.errors import NotFoundError
 from switchboard.logs import get_logger
 from switchboard.services.channels.channel import Obsolete, Rendered
 from switchboard.texts.meetings import agenda_message
@@ -37,7 +38,8 @@ class Agendas:
     def claim_due(self, *, limit: int = 2_000, batch: int = 50) -> list[list[int]]:
         """Enter due agendas in the ledger and set everyone's next one, in one transaction; return ids in batches.
 
-        After a downtime the agenda of today is entered late while it is useful; one of an earlier day never.
+        After a downtime the agenda of today is entered late while it is useful; one of an earlier day never, however many
+        days were missed.
         """
         now = self._clock()
         deliveries: list[NewDelivery] = []
@@ -48,34 +50,32 @@ class Agendas:
                 .where(CalendarSubscriber.next_agenda_at <= now)
                 .order_by(CalendarSubscriber.next_agenda_at)
                 .limit(limit)
+                .with_for_update(skip_locked=True)
             )
-            if self._database.dialect == "postgresql":
-                due = due.with_for_update(skip_locked=True)
             for subscriber in session.scalars(due):
-                delivery = _delivery(subscriber, now)
-                if delivery is None:
+                entry = _still_useful(subscriber, now)
+                if entry is None:
                     log.info("agenda_too_late", subscriber_id=subscriber.id, date=str(subscriber.next_agenda_date))
                 else:
-                    deliveries.append(delivery)
-                schedule_next(subscriber, now)
+                    deliveries.append(_delivery(subscriber, *entry))
+                _set_next(subscriber, _agenda_after(subscriber, now))
             ids = DeliveryRepository(session).add(deliveries, now)
         return [ids[start : start + batch] for start in range(0, len(ids), batch)]
 
     def preview(self, subscriber_id: int, at: datetime) -> str:
-        """The agenda of the local day of `at` as the store knows it, in the user's language."""
+        """The agenda of the local day of `at` as the store knows it, in the user's language; NotFoundError without the user."""
         with self._database.read() as session:
-            subscriber = session.get_one(CalendarSubscriber, subscriber_id)
+            subscriber = _subscriber(session, subscriber_id)
             zone = ZoneInfo(subscriber.zone)
             agenda = _day(session, subscriber, at.astimezone(zone).date())
             return agenda_message(agenda, zone=zone, locale=subscriber.locale).text
 
     def send_today(self, subscriber_id: int) -> datetime:
-        """Make today's agenda due now and return when; the ledger still sends one a day at most."""
+        """Make today's agenda due now and return when; the ledger still sends one a day at most. NotFoundError as above."""
         now = self._clock()
         with self._database.write() as session:
-            subscriber = session.get_one(CalendarSubscriber, subscriber_id)
-            subscriber.next_agenda_date = now.astimezone(ZoneInfo(subscriber.zone)).date()
-            subscriber.next_agenda_at = now
+            subscriber = _subscriber(session, subscriber_id)
+            _set_next(subscriber, (now.astimezone(ZoneInfo(subscriber.zone)).date(), now))
         return now
 
     def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
@@ -98,12 +98,45 @@ class Agendas:
 
 
 def schedule_next(subscriber: CalendarSubscriber, now: datetime) -> None:
-    """Set when the next agenda goes out, or None while agendas are off or no weekday is chosen."""
-    upcoming = None
-    if subscriber.agenda_enabled and subscriber.weekdays:
-        weekdays = frozenset(weekday - 1 for weekday in subscriber.weekdays)  # the domain counts from Monday = 0
-        upcoming = next_agenda(now, ZoneInfo(subscriber.zone), subscriber.agenda_time, weekdays)
+    """Set when the next agenda goes out after a change of settings, or None while agendas are off or no weekday is chosen.
+
+    One that is due and that no scan has entered yet stays due: the change came between its time and the scan.
+    """
+    upcoming = _agenda_after(subscriber, now)
+    waiting = _still_useful(subscriber, now)
+    _set_next(subscriber, waiting if upcoming is not None and waiting is not None else upcoming)
+
+
+def _agenda_after(subscriber: CalendarSubscriber, moment: datetime) -> tuple[date, datetime] | None:
+    """Local date and instant of the first agenda after `moment`."""
+    if not subscriber.agenda_enabled or not subscriber.weekdays:
+        return None
+    weekdays = frozenset(weekday - 1 for weekday in subscriber.weekdays)  # the domain counts from Monday = 0
+    return next_agenda(moment, ZoneInfo(subscriber.zone), subscriber.agenda_time, weekdays)
+
+
+def _still_useful(subscriber: CalendarSubscriber, now: datetime) -> tuple[date, datetime] | None:
+    """The agenda to send now: the one that was due first, or after a downtime of days that of today."""
+    day, fire_at = subscriber.next_agenda_date, subscriber.next_agenda_at
+    if day is None or fire_at is None or fire_at > now:
+        return None
+    zone = ZoneInfo(subscriber.zone)
+    latest = _agenda_after(subscriber, max(fire_at, now - AGENDA_USEFUL_FOR))
+    for entry in ((day, fire_at), latest):
+        if entry is not None and agenda_is_still_useful(*entry, now, zone):
+            return entry
+    return None
+
+
+def _set_next(subscriber: CalendarSubscriber, upcoming: tuple[date, datetime] | None) -> None:
     subscriber.next_agenda_date, subscriber.next_agenda_at = upcoming if upcoming is not None else (None, None)
+
+
+def _subscriber(session: Session, subscriber_id: int) -> CalendarSubscriber:
+    subscriber = session.get(CalendarSubscriber, subscriber_id)
+    if subscriber is None:
+        raise NotFoundError(f"there is no calendar user {subscriber_id}: connect a calendar first")
+    return subscriber
 
 
 def occurrences_between(session: Session, subscriber_id: int, start: datetime, end: datetime) -> list[Occurrence]:
@@ -126,12 +159,7 @@ def _day(session: Session, subscriber: CalendarSubscriber, day: date) -> DayAgen
     return select_day(occurrences_between(session, subscriber.id, *day_window(day, zone)), day, zone)
 
 
-def _delivery(subscriber: CalendarSubscriber, now: datetime) -> NewDelivery | None:
-    day, fire_at = subscriber.next_agenda_date, subscriber.next_agenda_at
-    if day is None or fire_at is None:
-        return None
-    if not agenda_is_still_useful(day, fire_at, now, ZoneInfo(subscriber.zone)):
-        return None
+def _delivery(subscriber: CalendarSubscriber, day: date, fire_at: datetime) -> NewDelivery:
     return NewDelivery(
         channel="mattermost",
         kind=KIND,
