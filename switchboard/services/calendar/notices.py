@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount, CalendarSubscriber
+from switchboard.db.repositories.calendars import LOST, PAUSED
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.services.channels.channel import Obsolete, Rendered
 from switchboard.texts.accounts import account_back_message, account_paused_message, calendar_lost_message
@@ -31,22 +32,24 @@ class CalendarNotices:
 
     def calendar_lost(self, session: Session, account: CalendarAccount, calendar: Calendar, now: datetime) -> None:
         """The server does not show a watched calendar any more."""
-        self._add(session, account, "calendar_lost", f"calendar:{calendar.id}", now, calendar=calendar.name)
+        self._add(
+            session,
+            account,
+            "calendar_lost",
+            f"calendar:{calendar.id}",
+            now,
+            calendar_id=calendar.id,
+            calendar=calendar.name,
+        )
 
     def calendar_back(self, session: Session, account: CalendarAccount, calendar: Calendar, now: datetime) -> None:
         """A lost calendar answers again."""
-        self._add(session, account, "calendar_back", f"calendar:{calendar.id}", now)
+        self._add(session, account, "calendar_back", f"calendar:{calendar.id}", now, calendar_id=calendar.id)
 
     def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
-        """See Renderer."""
-        rendered: dict[int, Rendered | Obsolete] = {}
+        """See Renderer. What is not so any more is not told."""
         with self._database.read() as session:
-            for delivery in deliveries:
-                subscriber = session.get(CalendarSubscriber, delivery.body["subscriber_id"])
-                rendered[delivery.id] = (
-                    Obsolete("the account was disconnected") if subscriber is None else _render(delivery, subscriber)
-                )
-        return rendered
+            return {delivery.id: _render(session, delivery) for delivery in deliveries}
 
     def _add(
         self, session: Session, account: CalendarAccount, notice: str, about: str, now: datetime, **facts: Any
@@ -74,7 +77,20 @@ class CalendarNotices:
         )
 
 
-def _render(delivery: ClaimedDelivery, subscriber: CalendarSubscriber) -> Rendered:
+def _render(session: Session, delivery: ClaimedDelivery) -> Rendered | Obsolete:
+    account = session.get(CalendarAccount, delivery.body["account_id"])
+    subscriber = session.get(CalendarSubscriber, delivery.body["subscriber_id"])
+    if account is None or subscriber is None:
+        return Obsolete("the account was disconnected")
+    if delivery.body["notice"] == "account_paused":
+        if account.state != PAUSED:
+            return Obsolete("the account works again")
+    else:
+        calendar = session.get(Calendar, delivery.body["calendar_id"])
+        if calendar is None or not calendar.watched:
+            return Obsolete("the calendar is not watched any more")
+        if (calendar.state == LOST) != (delivery.body["notice"] == "calendar_lost"):
+            return Obsolete("the calendar's state has changed again")
     return Rendered(_message(delivery.body, subscriber.locale), address=subscriber.dm_channel_id)
 
 
