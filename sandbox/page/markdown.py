@@ -29,7 +29,7 @@ def emoji(name: str) -> str:
 
 def render(text: str) -> str:
     """HTML of a message: paragraphs, headings, lists, quotes, tables, code, and what stands within a line."""
-    return str(_markdown.render(text))
+    return str(_markdown.render(text)).strip()
 
 
 def _draw_emoji(state: StateCore) -> None:
