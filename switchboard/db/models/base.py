@@ -27,4 +27,5 @@ class Base(DeclarativeBase):
         dict[str, Any]: Json,
         list[int]: Json,
         list[str]: Json,
+        list[dict[str, Any]]: Json,
     }

@@ -19,7 +19,8 @@ class CalendarSubscriber(Base):
     """A Mattermost user who wants to hear of meetings: zone, language, and what to send when.
 
     `weekdays` are ISO numbers (1 Monday .. 7 Sunday); `next_agenda_at` is the instant of the next agenda, computed from wall
-    time, and `next_agenda_date` the local date it is for; both are None while agendas are off.
+    time, and `next_agenda_date` the local date it is for; both are None while agendas are off. `quiet_from` and `quiet_until`
+    are wall times, both None without quiet hours; `changes_held_until` is their end while change notices wait for it.
     """
 
     __tablename__ = "calendar_subscribers"
@@ -37,6 +38,11 @@ class CalendarSubscriber(Base):
     weekdays: Mapped[list[int]]
     reminders_enabled: Mapped[bool] = mapped_column(default=True)
     reminder_minutes: Mapped[list[int]]
+    changes_enabled: Mapped[bool] = mapped_column(default=True)
+    answers_enabled: Mapped[bool] = mapped_column(default=True)
+    quiet_from: Mapped[time | None]
+    quiet_until: Mapped[time | None]
+    changes_held_until: Mapped[datetime | None]
     next_agenda_at: Mapped[datetime | None] = mapped_column(index=True)
     next_agenda_date: Mapped[date | None]
     created_at: Mapped[datetime]
@@ -79,6 +85,8 @@ class Calendar(Base):
     """A calendar collection on the server. `state` is active or lost (403, 404); only watched ones are polled.
 
     `sync_token` is None where the server has none or before the first poll; `reconciled_at` is the last full ETag list.
+    `known_since` is the end of the first whole poll: what came before it is no news to anybody. `half_polled` is True while a
+    poll has stored some of its changes and not yet all: nothing is told of the calendar then.
     """
 
     __tablename__ = "calendars"
@@ -94,13 +102,16 @@ class Calendar(Base):
     sync_token: Mapped[str | None] = mapped_column(Text)
     synced_at: Mapped[datetime | None]
     reconciled_at: Mapped[datetime | None]
+    known_since: Mapped[datetime | None]
+    half_polled: Mapped[bool] = mapped_column(default=False)
 
 
 class CalendarObject(Base):
     """One calendar object resource (RFC 4791 section 4.1): all components of one UID, as the server sent them.
 
     `needs_expansion` is set when the content changed or the horizon moved; `expansion_attempts` counts expansions begun and
-    not finished, so that an object that kills its worker is left out in the end instead of hiding the others.
+    not finished, so that an object that kills its worker is left out in the end instead of hiding the others. `unreadable` says
+    that its occurrences are not all of what it holds, so that their absence means nothing; `problem` says why.
     """
 
     __tablename__ = "calendar_objects"
@@ -124,6 +135,7 @@ class CalendarObject(Base):
     expansion_attempts: Mapped[int] = mapped_column(default=0)
     expanded_until: Mapped[datetime | None]
     problem: Mapped[str | None] = mapped_column(Text)
+    unreadable: Mapped[bool] = mapped_column(default=False)
     changed_at: Mapped[datetime]
 
 
@@ -152,6 +164,26 @@ class CalendarOccurrence(Base):
     all_day: Mapped[bool]
     declined: Mapped[bool]
     details: Mapped[dict[str, Any]]
+
+
+class CalendarSnapshot(Base):
+    """What an object showed before the first of its changes that its owner has not been told of.
+
+    Written in the transaction of the change, deleted in the one that enters the notice in the ledger; the changes are the
+    difference to what the store shows then. `before` holds Occurrences as JSON. `known` is False for an object that was not
+    there; `until` is where the occurrences in `before` end, None where they are all.
+    """
+
+    __tablename__ = "calendar_snapshots"
+    __table_args__ = (UniqueConstraint("calendar_id", "href"),)
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    calendar_id: Mapped[int] = mapped_column(ForeignKey("calendars.id", ondelete="CASCADE"))
+    href: Mapped[str] = mapped_column(String(1024))
+    before: Mapped[list[dict[str, Any]]]
+    known: Mapped[bool]
+    until: Mapped[datetime | None]
+    taken_at: Mapped[datetime]
 
 
 class CalendarReminder(Base):
