@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -12,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient
 from switchboard.clients.mattermost import MattermostClient
+from switchboard.clients.mattermost_admin import MattermostAdminClient
 from switchboard.clients.redis import connect_redis
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
@@ -23,17 +25,28 @@ from switchboard.queues import QUEUES
 from switchboard.services import deliveries as ledger
 from switchboard.services.audit import AuditLog
 from switchboard.services.calendar import agendas as agenda_service
+from switchboard.services.calendar import changes as change_service
 from switchboard.services.calendar import notices as notice_service
 from switchboard.services.calendar import reminders as reminder_service
 from switchboard.services.calendar.accounts import AccountView, CalendarAccounts
 from switchboard.services.calendar.expansion import CalendarExpansion
+from switchboard.services.calendar.listings import Listings
 from switchboard.services.calendar.polling import CalendarPolling
+from switchboard.services.calendar.subscribers import Subscribers
 from switchboard.services.channels.mattermost import MattermostChannel
+from switchboard.services.conversation.conversation import Conversation
+from switchboard.services.conversation.desk import Desk
+from switchboard.services.conversation.drawing import Drawing
+from switchboard.services.conversation.errands import Errands
+from switchboard.services.conversation.replies import Replies
+from switchboard.services.conversation.speakers import Speakers
+from switchboard.services.conversation.tickets import Tickets
 from switchboard.services.doctor import Check, WarningFound
 from switchboard.services.file_links import FileLinks
 from switchboard.services.files import DatabaseFileStore
 from switchboard.services.health import Health, database_probe, heartbeat_probe, redis_probe, schema_probe
 from switchboard.services.keys import Keys
+from switchboard.services.mattermost_commands import CommandInstaller, CommandTokens, Installed
 from switchboard.services.operations import Operations
 from switchboard.services.people import MattermostPeople
 from switchboard.services.retention import Retention
@@ -97,6 +110,7 @@ def deliveries() -> ledger.Deliveries:
             agenda_service.KIND: agendas(),
             reminder_service.KIND: reminders(),
             notice_service.KIND: calendar_notices(),
+            change_service.KIND: changes(),
         },
         clock=utc_now,
     )
@@ -112,6 +126,12 @@ def reminders() -> reminder_service.Reminders:
 def agendas() -> agenda_service.Agendas:
     """Daily agendas."""
     return agenda_service.Agendas(database(), utc_now)
+
+
+@cache
+def changes() -> change_service.Changes:
+    """Change notices."""
+    return change_service.Changes(database(), utc_now)
 
 
 @cache
@@ -195,6 +215,76 @@ def health() -> Health:
     )
 
 
+@cache
+def tickets() -> Tickets:
+    """Signs buttons and dialogs."""
+    return Tickets([key.get_secret_value() for key in settings().secret_keys])
+
+
+@cache
+def drawing() -> Drawing:
+    """Draws answers for Mattermost."""
+    return Drawing(tickets(), utc_now, public_url=settings().public_url)
+
+
+@cache
+def replies() -> Replies:
+    """Sends answers that come later."""
+    return Replies(mattermost(), mattermost_channel().open, drawing(), secret_box())
+
+
+@cache
+def subscribers() -> Subscribers:
+    """What people have chosen."""
+    return Subscribers(database())
+
+
+@cache
+def speakers() -> Speakers:
+    """Who speaks."""
+    return Speakers(calendar_accounts(), subscribers(), MattermostPeople(mattermost()))
+
+
+@cache
+def listings() -> Listings:
+    """Meetings of several days."""
+    return Listings(database(), utc_now)
+
+
+@cache
+def desk() -> Desk:
+    """Answers commands, clicks and dialogs."""
+    conversation = Conversation(calendar_accounts(), subscribers(), listings(), speakers(), utc_now)
+    return Desk(conversation, tickets(), drawing(), replies(), mattermost(), utc_now)
+
+
+@cache
+def errands() -> Errands:
+    """Slow work that people wait for."""
+    return Errands(calendar_accounts(), calendar_polling(), speakers(), replies(), locks(), utc_now)
+
+
+def command_installer(admin_token: str = "") -> CommandInstaller:
+    """Installs the slash commands; with MATTERMOST_ADMIN_TOKEN where none is given."""
+    token = settings().mattermost_admin_token
+    admin_token = admin_token or (token.get_secret_value() if token is not None else "")
+    if not settings().mattermost_url or not admin_token:
+        raise ConfigError("set MATTERMOST_URL and MATTERMOST_ADMIN_TOKEN (a token of an administrator of that server)")
+    return CommandInstaller(
+        database(),
+        MattermostAdminClient(settings().mattermost_url, admin_token),
+        secret_box(),
+        utc_now,
+        public_url=settings().public_url,
+    )
+
+
+def install_commands(teams: Sequence[str], *, admin_token: str = "") -> Installed:
+    """Install the slash commands in these teams, for the bot of MATTERMOST_TOKEN or a new one."""
+    bot_user_id = mattermost().me().id if settings().mattermost_token is not None else None
+    return command_installer(admin_token).install(teams, bot_user_id=bot_user_id)
+
+
 @dataclass(frozen=True, slots=True)
 class WebServices:
     """What the routes use; see routes.services.Services."""
@@ -204,6 +294,13 @@ class WebServices:
     audit_log: AuditLog
     files: DatabaseFileStore
     file_links: FileLinks
+    command_tokens: CommandTokens
+    tickets: Tickets
+
+    @property
+    def desk(self) -> Desk:
+        """Built at its first use: without a Mattermost server all else works."""
+        return desk()
 
     def now(self) -> datetime:
         """The clock."""
@@ -218,6 +315,8 @@ def services() -> WebServices:
         audit_log=audit_log(),
         files=files(),
         file_links=FileLinks([key.get_secret_value() for key in settings().secret_keys]),
+        command_tokens=CommandTokens(database(), secret_box()),
+        tickets=tickets(),
     )
 
 

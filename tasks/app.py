@@ -27,6 +27,8 @@ from tasks import shutdown
 TASK_MODULES = (
     "tasks.calendar.accounts",
     "tasks.calendar.agendas",
+    "tasks.calendar.conversations",
+    "tasks.calendar.changes",
     "tasks.calendar.occurrences",
     "tasks.calendar.reminders",
     "tasks.delivery.ledger",

@@ -149,8 +149,12 @@ def configure(
     agendas: Annotated[bool | None, typer.Option(help="Send agendas.")] = None,
     reminders: Annotated[bool | None, typer.Option(help="Send reminders.")] = None,
     empty_days: Annotated[bool | None, typer.Option(help="Send a line on days without meetings.")] = None,
+    changes: Annotated[bool | None, typer.Option(help="Tell of new, moved, changed and cancelled meetings.")] = None,
+    answers: Annotated[bool | None, typer.Option(help="Tell of attendees' answers.")] = None,
+    quiet: Annotated[str | None, typer.Option(help="Quiet hours, for example 22:00-08:00, or `off`.")] = None,
 ) -> None:
     """Change what the account's user gets; agenda and reminders follow at once."""
+    quiet_from, quiet_until = (None, None) if quiet is None else _quiet_hours(quiet)
     settings = SubscriberSettings(
         zone=zone,
         locale=locale,
@@ -160,6 +164,10 @@ def configure(
         weekdays=None if weekdays is None else _numbers(weekdays, "weekdays"),
         reminders_enabled=reminders,
         reminder_minutes=None if reminder_minutes is None else _numbers(reminder_minutes, "reminder-minutes"),
+        changes_enabled=changes,
+        answers_enabled=answers,
+        quiet_from=quiet_from,
+        quiet_until=quiet_until,
     )
     for changed in wiring.calendar_accounts().configure(_view(account).subscriber_id, settings, actor="cli"):
         _expand(changed)
@@ -218,6 +226,15 @@ def _password() -> str:
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     return getpass.getpass("App password: ")
+
+
+def _quiet_hours(text: str) -> tuple[str, str]:
+    if text.strip().lower() == "off":
+        return "", ""
+    begins, dash, ends = text.partition("-")
+    if not (dash and begins.strip() and ends.strip()):
+        raise InvalidInputError(f"{text!r} are no quiet hours: write 22:00-08:00, or off", field="quiet")
+    return begins, ends
 
 
 def _numbers(text: str, field: str) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ from switchboard.db.models.calendars import (
     CalendarObject,
     CalendarOccurrence,
     CalendarReminder,
+    CalendarSnapshot,
     CalendarSubscriber,
 )
 from switchboard.db.models.deliveries import OPEN_STATES, Delivery, DeliveryState
@@ -21,6 +22,7 @@ __all__ = [
     "CalendarObject",
     "CalendarOccurrence",
     "CalendarReminder",
+    "CalendarSnapshot",
     "CalendarSubscriber",
     "Delivery",
     "DeliveryState",

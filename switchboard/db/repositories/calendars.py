@@ -14,7 +14,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import CursorResult, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from switchboard.db.models import Calendar, CalendarAccount, CalendarObject, CalendarOccurrence
+from switchboard.db.models import Calendar, CalendarAccount, CalendarObject, CalendarOccurrence, CalendarSnapshot
+from switchboard.db.repositories import snapshots
 from switchboard.db.upsert import MAX_PARAMETERS
 from switchboard.errors import LockLostError
 
@@ -46,6 +47,7 @@ class PolledCalendar:
     state: str
     sync_token: str | None
     reconciled_at: datetime | None
+    known_since: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,15 @@ def hold(session: Session, account: PolledAccount, until: datetime) -> None:
 def watched_calendars(session: Session, account_id: int, lost_before: datetime) -> list[PolledCalendar]:
     """The calendars to poll, those first that waited longest; lost ones only when last tried before `lost_before`."""
     rows = session.execute(
-        select(Calendar.id, Calendar.url, Calendar.name, Calendar.state, Calendar.sync_token, Calendar.reconciled_at)
+        select(
+            Calendar.id,
+            Calendar.url,
+            Calendar.name,
+            Calendar.state,
+            Calendar.sync_token,
+            Calendar.reconciled_at,
+            Calendar.known_since,
+        )
         .where(
             Calendar.account_id == account_id,
             Calendar.watched,
@@ -151,12 +161,13 @@ def stored_etags(session: Session, calendar_id: int, hrefs: Collection[str] | No
     return found
 
 
-def store_objects(session: Session, calendar_id: int, received: Sequence[ReceivedObject], now: datetime) -> int:
-    """Keep what came; return how many objects have other content than before.
+def store_objects(session: Session, calendar: PolledCalendar, received: Sequence[ReceivedObject], now: datetime) -> int:
+    """Keep what came; return how many objects have other content than before, of which snapshots are taken.
 
     Servers touch objects by themselves: a new ETag, DTSTAMP or LAST-MODIFIED alone is kept and is no change. Objects without an
     event (tasks that a server did not filter out) are kept, so that they are not asked for again, and wait for no expansion.
     """
+    calendar_id = calendar.id
     hrefs = [item.href for item in received]
     known = {
         row.href: row
@@ -182,6 +193,7 @@ def store_objects(session: Session, calendar_id: int, received: Sequence[Receive
                     raw=item.raw,
                     needs_expansion=has_event,
                     problem=item.problem,
+                    unreadable=item.problem is not None,
                     changed_at=now,
                 )
             )
@@ -200,9 +212,14 @@ def store_objects(session: Session, calendar_id: int, received: Sequence[Receive
                     "needs_expansion": item.problem is None,
                     "expansion_attempts": 0,
                     "problem": item.problem,
+                    "unreadable": item.problem is not None,
                     "changed_at": now,
                 }
             )
+    if calendar.known_since is not None:
+        by_id = {row.id: row.href for row in known.values()}
+        news = [row.href for row in made if row.needs_expansion or row.unreadable]
+        snapshots.take(session, calendar_id, [*news, *(by_id[row["id"]] for row in altered)], now)
     session.add_all(made)
     for rows in (touched, altered):
         if rows:
@@ -214,8 +231,12 @@ def store_objects(session: Session, calendar_id: int, received: Sequence[Receive
     return changed
 
 
-def remove_objects(session: Session, calendar_id: int, hrefs: Collection[str]) -> int:
-    """Remove objects with their occurrences and reminders; return how many there were."""
+def remove_objects(session: Session, calendar: PolledCalendar, hrefs: Collection[str], now: datetime) -> int:
+    """Remove objects with their occurrences and reminders, snapshots taken; return how many there were."""
+    calendar_id = calendar.id
+    if hrefs and calendar.known_since is not None:
+        stored = stored_etags(session, calendar_id, hrefs)
+        snapshots.take(session, calendar_id, list(stored), now)
     removed = 0
     for some in _portions(hrefs):
         result = session.execute(
@@ -230,10 +251,11 @@ def remove_objects(session: Session, calendar_id: int, hrefs: Collection[str]) -
 def forget_objects(session: Session, calendar_ids: Collection[int]) -> None:
     """Remove everything stored of these calendars; their next poll begins from nothing."""
     session.execute(delete(CalendarObject).where(CalendarObject.calendar_id.in_(calendar_ids)))
+    session.execute(delete(CalendarSnapshot).where(CalendarSnapshot.calendar_id.in_(calendar_ids)))
     session.execute(
         update(Calendar)
         .where(Calendar.id.in_(calendar_ids))
-        .values(sync_token=None, synced_at=None, reconciled_at=None)
+        .values(sync_token=None, synced_at=None, reconciled_at=None, known_since=None, half_polled=False)
     )
 
 

@@ -87,6 +87,8 @@ class Content:
     events: list[Component] = field(default_factory=list)
     timezones: list[Component] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    whole: bool = True
+    """False where an event was left out: what is missing then was not cancelled."""
 
     def note(self, uid: str, reason: str) -> None:
         """Remember a problem once, up to MAX_PROBLEMS of them."""
@@ -100,6 +102,7 @@ def read_content(raw: bytes) -> Content:
     content = Content()
     if len(raw) > MAX_OBJECT_BYTES:
         content.note("", f"the object is larger than {MAX_OBJECT_BYTES // (1024 * 1024)} MB and was not read")
+        content.whole = False
         return content
     reader = _Reader(content)
     for line in _logical_lines(_decode(raw, content), content):
@@ -134,6 +137,7 @@ def _logical_lines(text: str, content: Content) -> Iterator[str]:
         count += 1
         if count > MAX_LINES:
             content.note("", f"the object has more than {MAX_LINES} lines; the rest was not read")
+            content.whole = False
             break
         newline = text.find("\n", position)
         end = len(text) if newline < 0 else newline
@@ -209,6 +213,7 @@ class _Reader:
             self._events_seen += 1
             if self._events_seen > MAX_EVENTS:
                 self._content.note("", f"the object has more than {MAX_EVENTS} events; the rest was not read")
+                self._content.whole = False
             else:
                 self._content.events.append(self._event)
             self._event = None
@@ -225,6 +230,7 @@ class _Reader:
     def _drop_open(self, reason: str) -> None:
         if self._event is not None:
             self._content.note(self._event.text("UID"), reason)
+            self._content.whole = False
             self._event = None
 
     def _add(self, target: Component, name: str, line: str) -> None:

@@ -30,11 +30,15 @@ _FIRST = datetime(FIRST_YEAR, 1, 1)  # noqa: DTZ001 - a wall-clock bound
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """The meetings of one object in the window, by start; what was left out or mended; whether any of it is a series."""
+    """The meetings of one object in the window, by start; what was left out or mended; whether any of it is a series.
+
+    `whole` is False where an event could not be read: a meeting that is missing then was not cancelled.
+    """
 
     occurrences: tuple[Occurrence, ...]
     problems: tuple[Problem, ...]
     recurring: bool
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,9 @@ def expand(
     by_uid: dict[str, list[Event]] = {}
     for component in content.events:
         event = reader.read(component)
-        if event is not None:
+        if event is None:
+            content.whole = False
+        else:
             by_uid.setdefault(event.uid, []).append(event)
     describe = Describer(frozenset(address.strip().lower() for address in own_addresses))
     occurrences: list[Occurrence] = []
@@ -91,7 +97,7 @@ def expand(
             break
         occurrences.extend(found)
     occurrences.sort(key=lambda one: (one.start, one.uid, one.recurrence_id))
-    return Expansion(tuple(occurrences), tuple(content.problems), recurring)
+    return Expansion(tuple(occurrences), tuple(content.problems), recurring, content.whole)
 
 
 @dataclass(frozen=True, slots=True)

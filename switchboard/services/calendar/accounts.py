@@ -18,6 +18,7 @@ from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount, CalendarObject, CalendarSubscriber
 from switchboard.db.repositories.calendars import ACTIVE, forget_objects
 from switchboard.db.upsert import insert_ignoring_conflicts
+from switchboard.domain.calendar.quiet_hours import parse_quiet_hours
 from switchboard.domain.calendar.reminders import clean_minutes
 from switchboard.domain.calendar.wall_clock import parse_agenda_time, parse_zone
 from switchboard.errors import (
@@ -156,6 +157,7 @@ class SubscriberSettings:
     """Changes to a user's settings; None leaves one as it is.
 
     `agenda_time` is HH:MM of the 15-minute grid, `weekdays` ISO numbers (1 Monday .. 7 Sunday), `locale` like `ru` or `en_GB`.
+    `quiet_from` and `quiet_until` are HH:MM and come together; both empty: no quiet hours.
     """
 
     zone: str | None = None
@@ -166,6 +168,10 @@ class SubscriberSettings:
     weekdays: tuple[int, ...] | None = None
     reminders_enabled: bool | None = None
     reminder_minutes: tuple[int, ...] | None = None
+    changes_enabled: bool | None = None
+    answers_enabled: bool | None = None
+    quiet_from: str | None = None
+    quiet_until: str | None = None
 
 
 class CalendarAccounts:
@@ -377,8 +383,13 @@ class CalendarAccounts:
             "weekdays": weekdays,
             "reminders_enabled": settings.reminders_enabled,
             "reminder_minutes": minutes,
+            "changes_enabled": settings.changes_enabled,
+            "answers_enabled": settings.answers_enabled,
         }
-        changes = {name: value for name, value in values.items() if value is not None}
+        changes: dict[str, object] = {name: value for name, value in values.items() if value is not None}
+        if settings.quiet_from is not None or settings.quiet_until is not None:
+            begins, ends = parse_quiet_hours(settings.quiet_from or "", settings.quiet_until or "")
+            changes |= {"quiet_from": begins, "quiet_until": ends}
         now = self._clock()
         with self._database.write() as session:
             subscriber = session.get(CalendarSubscriber, subscriber_id)
@@ -388,6 +399,7 @@ class CalendarAccounts:
             for name, value in changes.items():
                 setattr(subscriber, name, value)
             subscriber.updated_at = now
+            subscriber.changes_held_until = None  # the next scan asks the new quiet hours
             schedule_next(subscriber, now)
             session.flush()
             accounts = _expand_anew(session, subscriber_id) if zone_changed else []

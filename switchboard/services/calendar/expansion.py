@@ -23,6 +23,7 @@ from switchboard.db.models import (
     CalendarObject,
     CalendarOccurrence,
     CalendarReminder,
+    CalendarSnapshot,
     CalendarSubscriber,
 )
 from switchboard.db.upsert import insert_new
@@ -34,6 +35,8 @@ from switchboard.logs import get_logger
 HORIZON = timedelta(days=62)
 HORIZON_SLACK = timedelta(days=7)
 PAST = timedelta(days=1)
+PAST_OF_CHANGED = timedelta(days=31)
+"""So far back a changed object is expanded: a meeting that was moved into the past is told as moved, not as cancelled."""
 END_OF_TIME = datetime(2100, 1, 1, tzinfo=UTC)
 BATCH = 50
 MAX_ATTEMPTS = 3
@@ -60,6 +63,8 @@ class _Claimed:
     raw: bytes
     etag: str
     changed_at: datetime
+    changed: bool
+    """Whether its owner is to be told what changed, and not only the horizon or the zone moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +178,18 @@ class CalendarExpansion:
                 )
                 .execution_options(synchronize_session=False)
             ).all()
-        return owner, sorted((_Claimed(*row) for row in claimed), key=lambda one: one.id)
+            changed = set(
+                session.scalars(
+                    select(CalendarObject.id)
+                    .join(
+                        CalendarSnapshot,
+                        (CalendarSnapshot.calendar_id == CalendarObject.calendar_id)
+                        & (CalendarSnapshot.href == CalendarObject.href),
+                    )
+                    .where(CalendarObject.id.in_(ids))
+                )
+            )
+        return owner, sorted((_Claimed(*row, row.id in changed) for row in claimed), key=lambda one: one.id)
 
     def _store(
         self, session: Session, owner: _Owner, results: Sequence[tuple[_Claimed, Expansion]], now: datetime
@@ -300,6 +316,7 @@ def _give_up(session: Session, *waits: ColumnExpressionArgument[bool]) -> None:
         .values(
             needs_expansion=False,
             expanded_until=None,
+            unreadable=True,
             problem=f"left out: its expansion did not finish in {MAX_ATTEMPTS} tries",
         )
         .returning(CalendarObject.id)
@@ -337,13 +354,14 @@ def _done(claimed: _Claimed, expansion: Expansion, *, hidden: bool, now: datetim
         "expansion_attempts": 0,
         "expanded_until": now if hidden else until,
         "problem": "; ".join(reasons)[:2_000] or None,
+        "unreadable": not expansion.whole,
     }
 
 
 def _expand(claimed: _Claimed, owner: _Owner, now: datetime) -> Expansion:
     return expand(
         claimed.raw,
-        window=(now - PAST, now + HORIZON),
+        window=(now - (PAST_OF_CHANGED if claimed.changed else PAST), now + HORIZON),
         singles_until=END_OF_TIME,
         zone=owner.zone,
         own_addresses=owner.addresses,

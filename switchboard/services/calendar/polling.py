@@ -256,11 +256,13 @@ class CalendarPolling:
             now = self._clock()
             with self._database.write() as session:
                 rows.hold(session, poll.account, now + LEASE)
-                changed = rows.store_objects(session, calendar.id, received, now)
-                removed = rows.remove_objects(session, calendar.id, batch.missing)
+                changed = rows.store_objects(session, calendar, received, now)
+                removed = rows.remove_objects(session, calendar, batch.missing, now)
                 if left <= 0:
                     removed += self._set_marks(session, poll, calendar, difference)
                     marked = True
+                else:
+                    session.get_one(Calendar, calendar.id).half_polled = True
             poll.changed += changed
             poll.removed += removed
             poll.unreadable += len(batch.failed)
@@ -342,11 +344,13 @@ class CalendarPolling:
     def _set_marks(self, session: Session, poll: _Poll, calendar: rows.PolledCalendar, difference: _Difference) -> int:
         """The end of a calendar's poll, in the transaction of its last changes; return how many objects were removed."""
         now = self._clock()
-        removed = rows.remove_objects(session, calendar.id, difference.remove)
+        removed = rows.remove_objects(session, calendar, difference.remove, now)
         row = session.get_one(Calendar, calendar.id)
         row.sync_token = difference.token
+        row.half_polled = False
         if difference.reconciled:
             row.reconciled_at = now
+            row.known_since = row.known_since or now
         if row.state != rows.ACTIVE:
             row.state, row.reason = rows.ACTIVE, None
             self._notices.calendar_back(session, session.get_one(CalendarAccount, poll.account.id), row, now)

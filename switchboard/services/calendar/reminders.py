@@ -15,6 +15,7 @@ from switchboard.db.models import CalendarAccount, CalendarOccurrence, CalendarR
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.db.repositories.heartbeats import beat
 from switchboard.domain.calendar.occurrences import Occurrence
+from switchboard.domain.calendar.quiet_hours import quiet_hours_end
 from switchboard.domain.calendar.reminders import delivery_key
 from switchboard.services.channels.channel import Obsolete, Rendered
 from switchboard.texts.meetings import reminder_message
@@ -36,7 +37,7 @@ class Reminders:
         A reminder that stands in the ledger already (the same meeting in a second calendar, the same tick twice) is
         dropped by its key, and one whose meeting has begun without it. After a downtime several of one meeting are due: the
         one nearest to the start stands for all, whoever claims the others at the same time. The latest come first, so
-        that what a long downtime left behind holds nobody up.
+        that what a long downtime left behind holds nobody up. In quiet hours they are dropped.
         """
         now = self._clock()
         nearer = aliased(CalendarReminder)
@@ -49,6 +50,9 @@ class Reminders:
                     CalendarReminder.fire_at,
                     CalendarReminder.subscriber_id,
                     CalendarSubscriber.mattermost_user_id,
+                    CalendarSubscriber.zone,
+                    CalendarSubscriber.quiet_from,
+                    CalendarSubscriber.quiet_until,
                     CalendarOccurrence.uid,
                     CalendarOccurrence.recurrence_id,
                     CalendarOccurrence.start_at,
@@ -69,7 +73,9 @@ class Reminders:
             )
             rows = session.execute(due).all()
             # Everybody enters them in one order: on PostgreSQL two claimers with the same keys would wait for each other.
-            wanted = sorted((row.fire_at, _key(row), row) for row in rows if row.start_at > now)
+            wanted = sorted(
+                (row.fire_at, _key(row), row) for row in rows if row.start_at > now and not _is_quiet(row, now)
+            )
             ids = DeliveryRepository(session).add([_delivery(row, key) for _, key, row in wanted], now)
             session.execute(
                 delete(CalendarReminder)
@@ -160,12 +166,19 @@ def _render(
 ) -> Rendered | Obsolete:
     if subscriber is None or not subscriber.reminders_enabled:
         return Obsolete("reminders were switched off")
+    if _is_quiet(subscriber, now):
+        return Obsolete("quiet hours had begun")
     if meeting is None:
         return Obsolete("the meeting was moved, cancelled or declined")
     message = reminder_message(
         meeting, delivery.body["minutes"], now, zone=ZoneInfo(subscriber.zone), locale=subscriber.locale
     )
     return Rendered(message, address=subscriber.dm_channel_id)
+
+
+def _is_quiet(reader: Any, now: datetime) -> bool:
+    """Whether a subscriber, or a row with its zone and quiet hours, is not to be called at `now`."""
+    return quiet_hours_end(now, ZoneInfo(reader.zone), reader.quiet_from, reader.quiet_until) is not None
 
 
 def _start(delivery: ClaimedDelivery) -> datetime:

@@ -1,0 +1,47 @@
+"""Hours in which nobody wants to be called: wall times of a person's zone."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from switchboard.domain.calendar.wall_clock import to_utc
+from switchboard.errors import InvalidInputError
+
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
+
+
+def quiet_hours_end(now: datetime, zone: ZoneInfo, begins: time | None, ends: time | None) -> datetime | None:
+    """When the quiet hours that `now` lies in are over, in UTC; None outside of them and where none are set.
+
+    They may pass midnight (22:00 to 08:00). The first instant is quiet, the last is not.
+    """
+    if begins is None or ends is None:
+        return None
+    today = now.astimezone(zone).date()
+    for day in (today - timedelta(days=1), today):
+        begin = to_utc(day, begins, zone)
+        end = to_utc(day if ends > begins else day + timedelta(days=1), ends, zone)
+        if begin <= now < end:
+            return end
+    return None
+
+
+def parse_quiet_hours(begins: str, ends: str) -> tuple[time | None, time | None]:
+    """`22:00` and `08:00` as times, two empty texts as no quiet hours; InvalidInputError for anything else."""
+    if not begins.strip() and not ends.strip():
+        return None, None
+    first, last = _clock(begins, "quiet_from"), _clock(ends, "quiet_until")
+    if first == last:
+        raise InvalidInputError(
+            "quiet hours end at another time than they begin; leave both empty for none", field="quiet_until"
+        )
+    return first, last
+
+
+def _clock(text: str, field: str) -> time:
+    match = _CLOCK.fullmatch(text.strip())
+    if match is None or int(match[1]) > 23 or int(match[2]) > 59:
+        raise InvalidInputError("quiet hours are two times like 22:00 and 08:00", field=field)
+    return time(int(match[1]), int(match[2]))

@@ -1,0 +1,178 @@
+"""Change notices: what changed since the owner was told last, as one message, out of quiet hours.
+
+Polls keep what changed objects showed before (see the repository of snapshots). When an account is polled and expanded to
+the end, the difference to the store goes into the ledger in the transaction that forgets the snapshots: whatever is killed,
+a change is told once, and one that was taken back meanwhile not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from switchboard.db.engine import Database
+from switchboard.db.models import CalendarAccount, CalendarOccurrence, CalendarSubscriber
+from switchboard.db.repositories import snapshots as rows
+from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
+from switchboard.db.repositories.heartbeats import beat
+from switchboard.db.upsert import MAX_PARAMETERS
+from switchboard.deadlines import cap_timeout_s
+from switchboard.domain.calendar.changes import Change, ChangeKind, Snapshot, find_changes
+from switchboard.domain.calendar.occurrences import Occurrence
+from switchboard.domain.calendar.quiet_hours import quiet_hours_end
+from switchboard.services.channels.channel import Obsolete, Rendered
+from switchboard.texts.changes import changes_message
+
+KIND = "calendar.changes"
+HEARTBEAT = "calendar.changes.scan_due"
+MAX_KEPT = 40
+"""Changes of one kind that a notice holds; of the others it tells the number."""
+USEFUL_FOR = timedelta(days=7)
+BUDGET_S = 10.0
+
+
+class Changes:
+    """The change notices' use cases; renders the ledger's change notices."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def claim_due(self, *, limit: int = 1_000, batch: int = 50) -> list[list[int]]:
+        """Enter what changed in the ledger, one message a person; return the new deliveries' ids in batches.
+
+        Each person is a transaction of their own; after about 10 s the rest is left to the next call.
+        """
+        stop_at = time.monotonic() + cap_timeout_s(BUDGET_S)
+        with self._database.write() as session:
+            beat(session, HEARTBEAT, self._clock())
+        with self._database.read() as session:
+            waiting = rows.subscribers_with_changes(session, self._clock(), limit)
+        ids: list[int] = []
+        for subscriber_id in waiting:
+            if time.monotonic() > stop_at:
+                break
+            with self._database.write() as session:
+                ids.extend(_tell(session, subscriber_id, self._clock()))
+        return [ids[start : start + batch] for start in range(0, len(ids), batch)]
+
+    def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
+        """See Renderer: in the zone and language of now, without what was switched off since."""
+        with self._database.read() as session:
+            return {delivery.id: _render(session, delivery, now) for delivery in deliveries}
+
+
+def _tell(session: Session, subscriber_id: int, now: datetime) -> list[int]:
+    """Turn a subscriber's snapshots into at most one delivery, or put them off to the end of quiet hours."""
+    # Subscriber, accounts, then what hangs on them: the order of every writer. The accounts' locks keep polls out.
+    subscriber = session.get(CalendarSubscriber, subscriber_id, with_for_update=True)
+    if subscriber is None:
+        return []
+    session.scalars(
+        select(CalendarAccount.id)
+        .where(CalendarAccount.subscriber_id == subscriber_id)
+        .order_by(CalendarAccount.id)
+        .with_for_update(key_share=True)
+    ).all()
+    ready = rows.ready_snapshots(session, subscriber_id, now)
+    if not ready:
+        return []
+    enabled = subscriber.changes_enabled or subscriber.answers_enabled
+    quiet_until = quiet_hours_end(now, ZoneInfo(subscriber.zone), subscriber.quiet_from, subscriber.quiet_until)
+    if enabled and quiet_until is not None:
+        subscriber.changes_held_until = quiet_until
+        return []
+    subscriber.changes_held_until = None
+    found = _wanted(_changes(session, subscriber_id, ready, now), subscriber) if enabled else []
+    rows.forget(session, [one.id for one in ready])
+    if not found:
+        return []
+    return DeliveryRepository(session).add([_delivery(subscriber, found, ready, now)], now)
+
+
+def _changes(
+    session: Session, subscriber_id: int, ready: Sequence[rows.ReadySnapshot], now: datetime
+) -> tuple[Change, ...]:
+    changed = {one.object_id for one in ready if one.object_id is not None}
+    after: dict[int, list[Occurrence]] = {}
+    for row in _occurrences(session, CalendarOccurrence.object_id, sorted(changed)):
+        after.setdefault(row.object_id, []).append(Occurrence.from_json(row.details))
+    snapshots = [
+        Snapshot(
+            calendar_id=one.calendar_id,
+            before=tuple(Occurrence.from_json(details) for details in one.before),
+            after=tuple(after.get(one.object_id, ())) if one.object_id is not None else (),
+            known=one.known,
+            until=one.until,
+        )
+        for one in ready
+    ]
+    uids = {occurrence.uid for one in snapshots for occurrence in (*one.before, *one.after)}
+    accounts = session.scalars(select(CalendarAccount.id).where(CalendarAccount.subscriber_id == subscriber_id)).all()
+    elsewhere = [
+        Occurrence.from_json(row.details)
+        for row in _occurrences(
+            session, CalendarOccurrence.uid, sorted(uids), CalendarOccurrence.account_id.in_(accounts)
+        )
+        if row.object_id not in changed
+    ]
+    return find_changes(snapshots, now, elsewhere=elsewhere)
+
+
+def _occurrences(session: Session, column: Any, values: Sequence[Any], *conditions: Any) -> Iterator[Any]:
+    for start in range(0, len(values), MAX_PARAMETERS - 100):
+        yield from session.execute(
+            select(CalendarOccurrence.object_id, CalendarOccurrence.details)
+            .where(column.in_(values[start : start + MAX_PARAMETERS - 100]), *conditions)
+            .order_by(CalendarOccurrence.start_at)
+        )
+
+
+def _wanted(changes: Sequence[Change], subscriber: CalendarSubscriber) -> list[Change]:
+    return [
+        one
+        for one in changes
+        if (subscriber.answers_enabled if one.kind is ChangeKind.ANSWERED else subscriber.changes_enabled)
+    ]
+
+
+def _delivery(
+    subscriber: CalendarSubscriber, changes: Sequence[Change], ready: Sequence[rows.ReadySnapshot], now: datetime
+) -> NewDelivery:
+    kept: list[Change] = []
+    more: dict[str, int] = {}
+    for kind in ChangeKind:
+        of_kind = [one for one in changes if one.kind is kind]
+        kept += of_kind[:MAX_KEPT]
+        if len(of_kind) > MAX_KEPT:
+            more[kind.value] = len(of_kind) - MAX_KEPT
+    told = hashlib.sha256(repr(([one.id for one in ready], now.isoformat())).encode()).hexdigest()[:32]
+    return NewDelivery(
+        channel="mattermost",
+        kind=KIND,
+        key=f"changes:{subscriber.mattermost_user_id}:{told}",
+        subject=f"mattermost:{subscriber.mattermost_user_id}",
+        recipient=subscriber.mattermost_user_id,
+        body={"subscriber_id": subscriber.id, "changes": [one.to_json() for one in kept], "more": more},
+        expires_at=now + USEFUL_FOR,
+    )
+
+
+def _render(session: Session, delivery: ClaimedDelivery, now: datetime) -> Rendered | Obsolete:
+    subscriber = session.get(CalendarSubscriber, delivery.body["subscriber_id"])
+    if subscriber is None:
+        return Obsolete("the calendar was disconnected")
+    changes = _wanted([Change.from_json(one) for one in delivery.body["changes"]], subscriber)
+    if not changes:
+        return Obsolete("change notices were switched off")
+    kinds = {one.kind for one in changes}
+    more = {kind: count for name, count in delivery.body["more"].items() if (kind := ChangeKind(name)) in kinds}
+    message = changes_message(changes, more, now, zone=ZoneInfo(subscriber.zone), locale=subscriber.locale)
+    return Rendered(message, address=subscriber.dm_channel_id)
