@@ -153,7 +153,8 @@ def _delivery(
         kept += of_kind[:MAX_KEPT]
         if len(of_kind) > MAX_KEPT:
             more[kind.value] = len(of_kind) - MAX_KEPT
-    told = hashlib.sha256(repr(([one.id for one in ready], now.isoformat())).encode()).hexdigest()[:32]
+    # SQLite gives ids of deleted snapshots again; with the time and what is told no two notices have one key.
+    told = hashlib.sha256(repr(([one.id for one in ready], now.isoformat(), changes)).encode()).hexdigest()[:32]
     return NewDelivery(
         channel="mattermost",
         kind=KIND,
