@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+import threading
+import time as time_module
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -29,6 +31,7 @@ from switchboard.db.models import (
     Delivery,
 )
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository
+from switchboard.domain.calendar.changes import Change, find_changes
 from switchboard.errors import RemoteUnavailableError
 from switchboard.services.calendar import changes as change_service
 from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest, Person, SubscriberSettings
@@ -287,7 +290,7 @@ def test_a_poll_that_stops_half_way_tells_nothing_until_it_is_whole(life: Life, 
     def cut(client: CaldavClient) -> CaldavClient:
         fetch = client.fetch
 
-        def once(url: str, hrefs: list[str]) -> Iterator[FetchedBatch]:
+        def once(url: str, hrefs: Iterable[str]) -> Iterator[FetchedBatch]:
             for batch in fetch(url, hrefs):
                 if next(times) == 1:
                     raise RemoteUnavailableError("the connection was cut")
@@ -389,6 +392,32 @@ def test_a_change_during_the_telling_waits_for_the_next(life: Life, faulty: Faul
     assert life.scan() == []
     [text] = life.live()
     assert "~~Second~~ → **Third**" in text
+
+
+def test_a_poll_that_comes_in_while_its_forerunner_is_told_loses_nothing(
+    life: Life, faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given a notice being made, when a poll stores the next change, it waits for the commit and keeps its own state."""
+    faulty.put("a.ics", ics("a", title="First"))
+    life.poll()
+    life.expand()
+    faulty.put("a.ics", ics("a", title="Second"))
+    pollers = []
+
+    def slow(*arguments: Any, **options: Any) -> tuple[Change, ...]:
+        pollers.append(threading.Thread(target=life.poll))
+        pollers[0].start()
+        time_module.sleep(0.5)
+        return find_changes(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(change_service, "find_changes", slow)
+        [text] = life.scan()
+    assert "~~Alpha~~ → **First**" in text
+    pollers[0].join(10)
+    life.expand()
+    [text] = life.scan()
+    assert "~~First~~ → **Second**" in text
 
 
 def test_a_long_list_is_kept_short(life: Life, faulty: FaultyServer) -> None:
