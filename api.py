@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from routes import admin, authentication, files, problems, responses, system
+from routes import admin, authentication, files, mattermost, problems, responses, system
 from routes.front import Front
 from routes.limits import BodyLimits
 from routes.metrics import WebMetrics
@@ -32,12 +32,19 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions[system.METRICS_KEY] = WebMetrics()
     problems.register(app)
     responses.register(app)
-    for module in (system, files, admin):
+    for module in (system, files, admin, mattermost):
         app.register_blueprint(module.blueprint)
 
     tokens = (settings.admin_token.get_secret_value(),) if settings.admin_token else ()
     administrator = authentication.TokenGuard(lambda: tokens, setting="ADMIN_TOKEN")
-    authentication.install(app, {"admin": administrator, "system.metrics": authentication.loopback_or(administrator)})
+    guards = {
+        "admin": administrator,
+        "system.metrics": authentication.loopback_or(administrator),
+        "mattermost.command": mattermost.command_guard,
+        "mattermost.action": mattermost.ticket_guard,
+        "mattermost.dialog": mattermost.ticket_guard,
+    }
+    authentication.install(app, guards)
     return app
 
 

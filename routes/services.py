@@ -8,6 +8,9 @@ from typing import Protocol, cast
 from flask import current_app
 
 from switchboard.services.audit import AuditRecord
+from switchboard.services.conversation.desk import Call, Handled
+from switchboard.services.conversation.entries import Entries
+from switchboard.services.conversation.tickets import Ticket
 from switchboard.services.files import FileStore
 from switchboard.services.health import HealthReport
 from switchboard.services.operations import AccountView, DeliveryView, SharedFacts
@@ -45,6 +48,32 @@ class FileLinksLike(Protocol):
     def read(self, signed: str, *, now: datetime) -> str: ...
 
 
+class CommandTokensLike(Protocol):
+    """switchboard.services.mattermost_commands.CommandTokens."""
+
+    def accepted(self) -> list[str]: ...
+
+
+class TicketsLike(Protocol):
+    """switchboard.services.conversation.tickets.Tickets."""
+
+    def open(self, signed: str) -> Ticket: ...
+
+
+class DeskLike(Protocol):
+    """switchboard.services.conversation.desk.Desk."""
+
+    def command(self, call: Call, text: str) -> Handled: ...
+
+    def action(self, call: Call, signed: str) -> Handled: ...
+
+    def dialog(self, user_id: str, channel_id: str, signed: str, entries: Entries) -> Handled: ...
+
+    def lookup(self, user_id: str, signed: str, entries: Entries) -> Handled: ...
+
+    def try_again(self, user_id: str) -> str: ...
+
+
 class Queue(Protocol):
     """Queues a task by its name with JSON arguments; returns its id. RemoteUnavailableError when the broker does not answer."""
 
@@ -68,6 +97,15 @@ class Services(Protocol):
 
     @property
     def file_links(self) -> FileLinksLike: ...
+
+    @property
+    def command_tokens(self) -> CommandTokensLike: ...
+
+    @property
+    def tickets(self) -> TicketsLike: ...
+
+    @property
+    def desk(self) -> DeskLike: ...
 
     def now(self) -> datetime: ...
 

@@ -87,6 +87,10 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("MATTERMOST_TOKEN", "MM_APP_TOKEN"),
         description="access token of the bot account",
     )
+    mattermost_admin_token: SecretStr | None = Field(
+        default=None,
+        description="access token of a Mattermost administrator; read by `mattermost install` and `uninstall` alone",
+    )
     calendar_poll_seconds: int = Field(
         default=120, ge=15, le=86_400, description="time between two polls of an account"
     )
@@ -156,8 +160,8 @@ class Settings(BaseSettings):
         problems = []
         if self.database_url.startswith("postgresql") and not self.secret_keys:
             problems.append("SECRET_KEYS must be set once DATABASE_URL is: lost keys are lost secrets")
-        if self.mattermost_url and self.mattermost_token is None:
-            problems.append("MATTERMOST_TOKEN must be set once MATTERMOST_URL is")
+        if self.mattermost_url and self.mattermost_token is None and self.mattermost_admin_token is None:
+            problems.append("MATTERMOST_TOKEN must be set once MATTERMOST_URL is (`mattermost install` makes one)")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from switchboard import __version__, wiring
-from switchboard.cli import calendar, demo, doctor, operations, sandbox
+from switchboard.cli import calendar, demo, doctor, mattermost, operations, sandbox
 from switchboard.cli.output import console, errors
 from switchboard.db import migrate as migrations
 from switchboard.errors import InvalidInputError, SwitchboardError
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(calendar.app, name="calendar")
 app.add_typer(operations.keys_app, name="keys")
+app.add_typer(mattermost.app, name="mattermost")
 app.add_typer(sandbox.app, name="sandbox")
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)

@@ -9,20 +9,29 @@ import typer
 from switchboard import wiring
 from switchboard.cli.output import console
 from switchboard.errors import ConfigError, InvalidInputError, TransientError
+from switchboard.processes.process_list import SAMPLES_VARIABLE
 from switchboard.services.calendar.accounts import ConnectRequest
+from switchboard.services.mattermost_commands import TRIGGERS
 
 app = typer.Typer(help="The sandbox that `run --sandbox` starts.", no_args_is_help=True)
 
 PEOPLE = ("anna", "boris")
+TEAM = "demo"
 ZONE = "Europe/Moscow"
+SANDBOX_ADMIN_TOKEN = "SANDBOX_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 
 
 @app.command()
 def connect() -> None:
-    """Connect the sandbox's sample people and send each today's agenda; those who are connected already are left alone."""
+    """Install the slash commands, connect the sample people and send each today's agenda; what stands is left alone."""
     url, password = os.environ.get("SANDBOX_CALDAV_URL", ""), os.environ.get("SANDBOX_CALDAV_PASSWORD", "")
     if not url:
         raise ConfigError("the sandbox is not running here: start it with `make run`")
+    if SANDBOX_ADMIN_TOKEN in os.environ:
+        wiring.install_commands([TEAM], admin_token=os.environ[SANDBOX_ADMIN_TOKEN])
+        console.print(f"/{TRIGGERS[0]} works in the team {TEAM}.")
+    if os.environ.get(SAMPLES_VARIABLE) == "empty":
+        return
     known = {account.login for account in wiring.calendar_accounts().list_accounts() if account.server_url == url}
     for person in PEOPLE:
         if person in known:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -39,6 +40,26 @@ class MattermostUser:
     zone: str
     is_bot: bool
     deactivated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SlashCommand:
+    """A slash command of a team; `token` is empty where the caller may not see it."""
+
+    id: str
+    team_id: str
+    trigger: str
+    url: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class MattermostRole:
+    """A role and what it permits."""
+
+    id: str
+    name: str
+    permissions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +116,38 @@ class MattermostClient:
             return str(answer["id"])
         except (KeyError, TypeError):
             raise UncertainError("POST /posts was answered without an id") from None
+
+    def open_dialog(self, trigger_id: str, url: str, dialog: Mapping[str, Any]) -> None:
+        """Show a dialog to the person whose command or click made `trigger_id`, at most 30 s ago; `url` gets the entries."""
+        self._call(
+            "POST", "/actions/dialogs/open", effect=True, json={"trigger_id": trigger_id, "url": url, "dialog": dialog}
+        )
+
+    def create_ephemeral_post(self, user_id: str, channel_id: str, message: str, *, props: Mapping[str, Any]) -> None:
+        """Show a post to one person alone, until they reload; needs the right `create_post_ephemeral` (403 without it)."""
+        post = {"channel_id": channel_id, "message": message, "props": dict(props)}
+        self._call("POST", "/posts/ephemeral", effect=True, json={"user_id": user_id, "post": post})
+
+    def answer_command(self, response_url: str, answer: Mapping[str, Any]) -> None:
+        """Send a later answer to a slash command; RemoteRejectedError for an address that is not this server's."""
+        what, own, given = "Mattermost: POST response_url", urlsplit(self._url), urlsplit(response_url)
+        hook = given.path.rpartition("/")[2]
+        if (given.scheme, given.netloc) != (
+            own.scheme,
+            own.netloc,
+        ) or given.path != f"{own.path}/hooks/commands/{hook}":
+            raise RemoteRejectedError(f"{what}: the address is not on MATTERMOST_URL", status=0, code="")
+        try:
+            response = requests.post(
+                response_url,
+                json=dict(answer),
+                timeout=(cap_timeout_s(CONNECT_TIMEOUT_S), cap_timeout_s(READ_TIMEOUT_S)),
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise _translate_transport(what, error, effect=True) from None
+        if not response.ok:
+            raise _translate_status(what, response, effect=True)
 
     def posts_since(self, channel_id: str, since: datetime) -> Iterator[MattermostPost]:
         """Posts made at or after `since`, newest first."""

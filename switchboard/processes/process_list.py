@@ -132,7 +132,7 @@ class _Planner:
 
         environment = self._foreign | as_environment(settings) | {name.upper(): value for name, value in chosen.items()}
         own = self._own(chosen, environment)
-        if self._sandbox and not settings.mattermost_url and self._foreign.get(SAMPLES_VARIABLE) != "empty":
+        if self._sandbox and not settings.mattermost_url:
             own = (*own, self._samples({**servers[-1].environment, **environment}))
         return Plan((*servers, *own), chosen | reachable_only_here)
 
@@ -239,7 +239,7 @@ class _Planner:
             environment=environment,
             phase=Phase.PRODUCERS,
             once=True,
-            purpose="connects the sandbox's people to their calendars, then ends",
+            purpose="installs the slash commands, connects the sandbox's people to their calendars, then ends",
         )
 
     def _worker(

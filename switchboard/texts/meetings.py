@@ -48,7 +48,7 @@ def reminder_message(occurrence: Occurrence, minutes: int, now: datetime, zone: 
     left = occurrence.start - now
     on_time = abs(left - timedelta(minutes=minutes)) <= timedelta(seconds=30)
     when = time_left(texts, timedelta(minutes=minutes) if on_time else left)
-    lines = [f"**{when}: {_title(texts, occurrence)}**"]
+    lines = [f"**{when}: {meeting_title(texts, occurrence)}**"]
     lines.append(time_range(texts, occurrence, now.astimezone(zone).date(), zone))
     lines += _details(texts, occurrence)
     url = occurrence.conference_url
@@ -96,29 +96,30 @@ def _agenda_entry(texts: Texts, occurrence: Occurrence, when: str) -> str:
     url = occurrence.conference_url
     # Outside the f-string: the extraction of texts does not look into one.
     join = texts.gettext("Join")
-    lines = [f"- **{when}** {_title(texts, occurrence)}" + (f" · {link(join, url)}" if url else "")]
+    lines = [f"- **{when}** {meeting_title(texts, occurrence)}" + (f" · {link(join, url)}" if url else "")]
     lines += [f"  {line}" for line in _details(texts, occurrence)]
     return "\n".join(lines)
 
 
-def _title(texts: Texts, occurrence: Occurrence) -> str:
+def meeting_title(texts: Texts, occurrence: Occurrence) -> str:
+    """The title, made harmless, or words for none."""
     return escape(occurrence.title, MAX_TITLE_CHARS) or texts.gettext("(no title)")
 
 
 def _details(texts: Texts, occurrence: Occurrence) -> list[str]:
     lines = []
-    place = _place(occurrence)
+    place = meeting_place(occurrence)
     if place:
         lines.append(texts.gettext("Place: {place}", place=place))
     if occurrence.organizer is not None:
-        lines.append(texts.gettext("Organiser: {name}", name=_name(texts, occurrence.organizer)))
+        lines.append(texts.gettext("Organiser: {name}", name=person_name(texts, occurrence.organizer)))
     waiting = _names(texts, occurrence.unanswered)
     if waiting:
         lines.append(texts.gettext("Not answered yet: {names}", names=waiting))
     return lines
 
 
-def _place(occurrence: Occurrence) -> str:
+def meeting_place(occurrence: Occurrence) -> str:
     """The place, but not when it only repeats the joining link; a place that is a link is one to click."""
     place = occurrence.place.strip()
     urls = web_urls(place)
@@ -128,14 +129,15 @@ def _place(occurrence: Occurrence) -> str:
 
 
 def _names(texts: Texts, people: Sequence[Attendee]) -> str:
-    shown = ", ".join(_name(texts, person) for person in people[:MAX_NAMES])
+    shown = ", ".join(person_name(texts, person) for person in people[:MAX_NAMES])
     more = len(people) - MAX_NAMES
     if more <= 0:
         return shown
     return texts.ngettext("{names} and {count} more", "{names} and {count} more", more, names=shown)
 
 
-def _name(texts: Texts, person: Attendee) -> str:
+def person_name(texts: Texts, person: Attendee) -> str:
+    """`you`, the name, or the address."""
     if person.own:
         return texts.gettext("you")
     return escape(person.name, MAX_NAME_CHARS) or escape(person.address, MAX_NAME_CHARS)

@@ -11,6 +11,7 @@ from switchboard.db.models.calendars import (
     CalendarSubscriber,
 )
 from switchboard.db.models.deliveries import OPEN_STATES, Delivery, DeliveryState
+from switchboard.db.models.mattermost import MattermostCommand, MattermostInstallation
 from switchboard.db.models.upkeep import AuditEntry, FileChunk, Heartbeat, KeyCheck, StoredFile
 
 __all__ = [
@@ -29,5 +30,7 @@ __all__ = [
     "FileChunk",
     "Heartbeat",
     "KeyCheck",
+    "MattermostCommand",
+    "MattermostInstallation",
     "StoredFile",
 ]

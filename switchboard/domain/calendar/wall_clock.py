@@ -91,13 +91,23 @@ def parse_zone(text: str) -> ZoneInfo:
     name = by_folded.get(wanted.casefold())
     if name is not None:
         return ZoneInfo(name)
-    close = _close_zone_names(wanted, by_folded)
+    close = close_zone_names(wanted)
     hint = f"did you mean {', '.join(close)}?" if close else "write it like Europe/Moscow or Europe/Kyiv"
     raise InvalidInputError(f"there is no time zone {text.strip()[:60]!r}; {hint}", field="zone")
 
 
-def _close_zone_names(wanted: str, by_folded: dict[str, str]) -> list[str]:
+def search_zones(query: str, limit: int) -> list[str]:
+    """Names of zones for people that hold `query` (any case, spaces for underscores), by region; close ones for none."""
+    wanted = query.strip().replace(" ", "_").casefold()[:60]
+    regional = sorted(name for name in known_zone_names() if "/" in name and not name.startswith(("Etc/", "SystemV/")))
+    found = [name for name in regional if wanted in name.casefold()]
+    found.sort(key=lambda name: not name.casefold().rpartition("/")[2].startswith(wanted))
+    return found[:limit] or close_zone_names(wanted)
+
+
+def close_zone_names(wanted: str) -> list[str]:
     """Up to three names: same city first, then a similar spelling of the whole name or of the city."""
+    by_folded = {name.casefold(): name for name in known_zone_names()}
     city = wanted.casefold().rpartition("/")[2][:60]
     regional = {
         folded: name for folded, name in by_folded.items() if "/" in name and not name.startswith(("Etc/", "SystemV/"))

@@ -9,6 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from switchboard.errors import NotFoundError
 from switchboard.services.audit import AuditRecord
+from switchboard.services.conversation.desk import Call, Handled
+from switchboard.services.conversation.entries import Entries
+from switchboard.services.conversation.tickets import Tickets
 from switchboard.services.file_links import FileLinks
 from switchboard.services.files import FileInfo
 from switchboard.services.health import Finding, HealthReport
@@ -20,6 +23,7 @@ ADMIN_TOKEN = "an-administration-token-of-tests-0001"
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 OUTSIDE = {"REMOTE_ADDR": "203.0.113.7"}
 KEY = "k" * 32
+SLASH_TOKEN = "a-token-of-a-slash-command"
 
 ACCOUNT = AccountView(
     id=7,
@@ -125,6 +129,43 @@ class FakeFiles:
 
 
 @dataclass
+class FakeCommandTokens:
+    """One installed command."""
+
+    tokens: list[str] = field(default_factory=lambda: [SLASH_TOKEN])
+
+    def accepted(self) -> list[str]:
+        return self.tokens
+
+
+@dataclass
+class FakeDesk:
+    """Remembers what came and answers `given`."""
+
+    given: Handled = field(default_factory=lambda: Handled({}))
+    calls: list[tuple[object, ...]] = field(default_factory=list)
+
+    def command(self, call: Call, text: str) -> Handled:
+        self.calls.append((call, text))
+        return self.given
+
+    def action(self, call: Call, signed: str) -> Handled:
+        self.calls.append((call, signed))
+        return self.given
+
+    def dialog(self, user_id: str, channel_id: str, signed: str, entries: Entries) -> Handled:
+        self.calls.append((user_id, channel_id, signed, entries))
+        return self.given
+
+    def lookup(self, user_id: str, signed: str, entries: Entries) -> Handled:
+        self.calls.append((user_id, signed, entries))
+        return self.given
+
+    def try_again(self, user_id: str) -> str:
+        return "try again"
+
+
+@dataclass
 class FakeServices:
     """The container; every part can be replaced."""
 
@@ -133,6 +174,9 @@ class FakeServices:
     audit_log: FakeAuditLog = field(default_factory=FakeAuditLog)
     files: FakeFiles = field(default_factory=FakeFiles)
     file_links: FileLinks = field(default_factory=lambda: FileLinks([KEY]))
+    command_tokens: FakeCommandTokens = field(default_factory=FakeCommandTokens)
+    tickets: Tickets = field(default_factory=lambda: Tickets([KEY]))
+    desk: FakeDesk = field(default_factory=FakeDesk)
 
     def now(self) -> datetime:
         return NOW

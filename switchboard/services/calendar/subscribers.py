@@ -1,0 +1,85 @@
+"""What a Mattermost user has chosen and what is planned for them, to be read; CalendarAccounts changes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+
+from switchboard.db.engine import Database
+from switchboard.db.models import CalendarOccurrence, CalendarReminder, CalendarSubscriber
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriberView:
+    """A user's settings. `agenda_time` is HH:MM, `weekdays` are ISO numbers (1 Monday), `next_agenda_at` is aware UTC."""
+
+    id: int
+    mattermost_user_id: str
+    zone: str
+    locale: str
+    agenda_enabled: bool
+    agenda_time: str
+    agenda_on_empty_days: bool
+    weekdays: tuple[int, ...]
+    reminders_enabled: bool
+    reminder_minutes: tuple[int, ...]
+    next_agenda_at: datetime | None
+
+    @property
+    def has_notifications(self) -> bool:
+        """Whether anything is sent by itself."""
+        return self.agenda_enabled or self.reminders_enabled
+
+
+@dataclass(frozen=True, slots=True)
+class NextReminder:
+    """The reminder that comes next: when, and of which meeting."""
+
+    fire_at: datetime
+    title: str
+    start: datetime
+
+
+class Subscribers:
+    """Reads users and their plans."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, mattermost_user_id: str) -> SubscriberView | None:
+        """The settings of a user; None for one who has no calendar connected."""
+        with self._database.read() as session:
+            row = session.scalar(
+                select(CalendarSubscriber).where(CalendarSubscriber.mattermost_user_id == mattermost_user_id)
+            )
+            if row is None:
+                return None
+            return SubscriberView(
+                id=row.id,
+                mattermost_user_id=row.mattermost_user_id,
+                zone=row.zone,
+                locale=row.locale,
+                agenda_enabled=row.agenda_enabled,
+                agenda_time=f"{row.agenda_time:%H:%M}",
+                agenda_on_empty_days=row.agenda_on_empty_days,
+                weekdays=tuple(row.weekdays),
+                reminders_enabled=row.reminders_enabled,
+                reminder_minutes=tuple(row.reminder_minutes),
+                next_agenda_at=row.next_agenda_at,
+            )
+
+    def next_reminder(self, subscriber_id: int) -> NextReminder | None:
+        """The reminder that comes next; None where none is planned."""
+        with self._database.read() as session:
+            row = session.execute(
+                select(CalendarReminder.fire_at, CalendarOccurrence.start_at, CalendarOccurrence.details)
+                .join(CalendarOccurrence, CalendarOccurrence.id == CalendarReminder.occurrence_id)
+                .where(CalendarReminder.subscriber_id == subscriber_id)
+                .order_by(CalendarReminder.fire_at)
+                .limit(1)
+            ).first()
+        if row is None:
+            return None
+        return NextReminder(fire_at=row.fire_at, title=str(row.details.get("title", "")), start=row.start_at)

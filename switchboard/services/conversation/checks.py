@@ -1,0 +1,34 @@
+"""check_scheduler: what will be sent, when next, what is paused and why."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+from switchboard.domain.commands import Command
+from switchboard.services.calendar.subscribers import Subscribers
+from switchboard.services.conversation.answers import Answer, ButtonRow
+from switchboard.services.conversation.menus import command_choice, connect_first
+from switchboard.services.conversation.notifications import describe
+from switchboard.services.conversation.speakers import Speaker
+from switchboard.texts import notifications as words
+
+
+def check_scheduler(speaker: Speaker, subscribers: Subscribers) -> Answer:
+    """From the store alone."""
+    subscriber = speaker.subscriber
+    if subscriber is None:
+        return connect_first(speaker)
+    if not subscriber.has_notifications:
+        choice = command_choice(Command.CREATE, speaker.texts, style="primary")
+        return Answer(words.scheduler_is_off_text(speaker.texts), (ButtonRow((choice,)),))
+    upcoming = subscribers.next_reminder(subscriber.id)
+    return Answer(
+        words.scheduler_text(
+            chosen=describe(subscriber, speaker.texts),
+            next_agenda_at=subscriber.next_agenda_at,
+            next_reminder=(upcoming.fire_at, upcoming.title, upcoming.start) if upcoming else None,
+            paused=[(one.login, one.reason or "") for one in speaker.accounts if one.state != "active"],
+            zone=ZoneInfo(speaker.zone),
+            texts=speaker.texts,
+        )
+    )

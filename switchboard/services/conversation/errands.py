@@ -1,0 +1,83 @@
+"""Work that a person asked for and that needs the calendar server: done by tasks, answered when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from switchboard.errors import InvalidInputError, NotFoundError, TransientError
+from switchboard.locks import LockFactory
+from switchboard.services.calendar.accounts import AccountView, CalendarAccounts
+from switchboard.services.calendar.polling import CalendarPolling, PollOutcome
+from switchboard.services.conversation.answers import Answer
+from switchboard.services.conversation.menus import connect_first
+from switchboard.services.conversation.replies import Replies
+from switchboard.services.conversation.speakers import Speakers, facts_of
+from switchboard.texts import connections as words
+from switchboard.texts.locales import Texts
+
+_FAILURES = frozenset({PollOutcome.PARTLY, PollOutcome.FAILED, PollOutcome.PAUSED})
+
+
+class Errands:
+    """Each ends with an answer to the address where the person waits."""
+
+    def __init__(
+        self,
+        accounts: CalendarAccounts,
+        polling: CalendarPolling,
+        speakers: Speakers,
+        replies: Replies,
+        locks: LockFactory,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._accounts = accounts
+        self._polling = polling
+        self._speakers = speakers
+        self._replies = replies
+        self._locks = locks
+        self._clock = clock
+
+    def refresh(self, user_id: str, reply: str) -> list[int]:
+        """Poll the person's accounts now and say what changed; returns the accounts to expand.
+
+        LockBusyError while another poll of an account is running: the task tries again.
+        """
+        speaker = self._speakers.find(user_id)
+        lines, expand = [], []
+        for account in speaker.accounts:
+            with self._locks.require(f"calendar-account:{account.id}", lease_s=180):
+                result = self._polling.poll(account.id)
+            problem = ""
+            if result.outcome in _FAILURES:
+                problem = result.error or "?"
+            elif result.outcome is PollOutcome.SKIPPED and account.state != "active":
+                problem = account.reason or "?"
+            lines.append(words.refreshed_text(account.login, result.changed, result.removed, problem, speaker.texts))
+            if result.needs_expansion:
+                expand.append(account.id)
+        answer = Answer("\n".join(lines)) if speaker.accounts else connect_first(speaker)
+        self._replies.send(self._replies.unseal(reply), answer)
+        return expand
+
+    def check_account(self, user_id: str, reply: str) -> None:
+        """Ask the servers of the person's accounts whether they accept us, and tell."""
+        speaker = self._speakers.find(user_id)
+        parts = [self._checked(account, speaker.texts) for account in speaker.accounts]
+        answer = Answer("\n\n".join(parts)) if parts else connect_first(speaker)
+        self._replies.send(self._replies.unseal(reply), answer)
+
+    def _checked(self, account: AccountView, texts: Texts) -> str:
+        problem, found = "", account.calendars
+        try:
+            found = self._accounts.refresh_calendars(account.id)
+        except (InvalidInputError, NotFoundError, TransientError) as error:
+            problem = str(error)
+        return words.account_check_text(
+            facts_of(account),
+            accepted=not problem,
+            problem=problem,
+            new_calendars=len(found) > len(account.calendars),
+            now=self._clock(),
+            texts=texts,
+        )

@@ -1,0 +1,145 @@
+"""The meetings of several days, in pages: what the agenda commands answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from switchboard.domain.calendar.agenda import DayAgenda
+from switchboard.domain.calendar.occurrences import Attendee, Occurrence
+from switchboard.domain.commands import DayRange
+from switchboard.texts.locales import Texts
+from switchboard.texts.markdown import escape, link, safe_url
+from switchboard.texts.meetings import meeting_place, meeting_title, person_name, time_range
+from switchboard.texts.recurrence import recurrence_in_words
+
+MAX_PAGE_CHARS = 8_000
+MAX_PAGE_MEETINGS = 10
+MAX_NAMES = 15
+MAX_CALENDAR_CHARS = 80
+_DECLINED, _TENTATIVE, _ACCEPTED = "DECLINED", "TENTATIVE", "ACCEPTED"
+
+CalendarsOf = Callable[[Occurrence], Sequence[str]]
+
+
+def listing_pages(days: Sequence[DayAgenda], calendars_of: CalendarsOf, zone: ZoneInfo, texts: Texts) -> list[str]:
+    """The days as pages of text; a day that goes on over a page has its heading again. One empty page for no meetings."""
+    pages: list[list[str]] = [[]]
+    length = count = 0
+    for day in days:
+        heading = f"#### {_heading(day.local_date, texts)}"
+        parts = [(one, texts.gettext("all day")) for one in day.all_day]
+        parts += [(one, time_range(texts, one, day.local_date, zone)) for one in day.meetings]
+        headed = False
+        for occurrence, when in parts:
+            entry = _entry(occurrence, when, calendars_of(occurrence), texts)
+            if count and (count >= MAX_PAGE_MEETINGS or length + len(entry) > MAX_PAGE_CHARS):
+                pages.append([])
+                length = count = 0
+                headed = False
+            if not headed:
+                pages[-1].append(heading)
+                headed = True
+            pages[-1].append(entry)
+            length += len(entry)
+            count += 1
+    return ["\n".join(page) for page in pages]
+
+
+def listing_title(days: DayRange, count: int, texts: Texts) -> str:
+    """`### Nov 21 – Nov 27: 12 meetings`, or one line for none."""
+    shown = texts.short_date(days.first)
+    if days.last != days.first:
+        shown = f"{shown} – {texts.short_date(days.last)}"
+    if count == 0:
+        return texts.gettext("{day}: no meetings", day=shown)
+    heading = texts.ngettext("{day}: {count} meeting", "{day}: {count} meetings", count, day=shown)
+    return f"### {heading}"
+
+
+def listing_notes(
+    *, polled_at: datetime | None, paused: bool, complete: bool, page: int, pages: int, now: datetime, texts: Texts
+) -> str:
+    """How old the answer is, what it may lack, and which page it is; pages count from 1."""
+    notes = [age_of_store(polled_at, now, texts)]
+    if paused:
+        notes.append(texts.gettext("A calendar account is paused: see `checks check_account`"))
+    if not complete:
+        notes.append(texts.gettext("Repeating meetings are known from yesterday to about two months ahead"))
+    if pages > 1:
+        notes.append(texts.gettext("Page {page} of {pages}", page=page, pages=pages))
+    return f"_{' · '.join(notes)}_"
+
+
+def age_of_store(polled_at: datetime | None, now: datetime, texts: Texts) -> str:
+    """`As of 3 minutes ago`."""
+    if polled_at is None:
+        return texts.gettext("The calendar has not been read completely yet")
+    return texts.gettext("As of {age}", age=time_ago(polled_at, now, texts))
+
+
+def time_ago(moment: datetime, now: datetime, texts: Texts) -> str:
+    """`just now`, `3 minutes ago`, `2 hours ago`, `5 days ago`."""
+    minutes = max(0, int((now - moment) // timedelta(minutes=1)))
+    if minutes == 0:
+        return texts.gettext("just now")
+    if minutes < 60:
+        age = texts.ngettext("{count} minute", "{count} minutes", minutes)
+    elif minutes < 48 * 60:
+        age = texts.ngettext("{count} hour", "{count} hours", minutes // 60)
+    else:
+        age = texts.ngettext("{count} day", "{count} days", minutes // (24 * 60))
+    return texts.gettext("{time} ago", time=age)
+
+
+def _heading(day: date, texts: Texts) -> str:
+    words = texts.date_in_words(day)
+    return words[:1].upper() + words[1:]
+
+
+def _entry(occurrence: Occurrence, when: str, calendars: Sequence[str], texts: Texts) -> str:
+    title, url = meeting_title(texts, occurrence), occurrence.conference_url
+    join = texts.gettext("Join")
+    lines = [f"- **{when}** {title}" + (f" · {link(join, url)}" if url else "")]
+    place = meeting_place(occurrence)
+    if place:
+        lines.append(texts.gettext("Place: {place}", place=place))
+    if occurrence.link and occurrence.link != url:
+        lines.append(texts.gettext("Link: {link}", link=f"<{safe_url(occurrence.link)}>"))
+    if occurrence.organizer is not None:
+        lines.append(texts.gettext("Organiser: {name}", name=person_name(texts, occurrence.organizer)))
+    lines += _attendees(occurrence.attendees, texts)
+    repeats = recurrence_in_words(occurrence.recurrence, texts)
+    names = ", ".join(escape(name, MAX_CALENDAR_CHARS) for name in calendars)
+    last = [texts.gettext("Calendar: {name}", name=names)] if names else []
+    lines.append(" · ".join([*last, *([repeats] if repeats else [])]))
+    return "\n".join([lines[0], *(f"  {line}" for line in lines[1:] if line)])
+
+
+def _attendees(attendees: Sequence[Attendee], texts: Texts) -> list[str]:
+    """One line with everybody by answer."""
+    accepted = [one for one in attendees if one.partstat == _ACCEPTED]
+    tentative = [one for one in attendees if one.partstat == _TENTATIVE]
+    declined = [one for one in attendees if one.partstat == _DECLINED]
+    waiting = [one for one in attendees if one.unanswered]
+    parts = []
+    if accepted:
+        parts.append(texts.gettext("Accepted: {names}", names=_names(accepted, texts)))
+    if tentative:
+        parts.append(texts.gettext("Tentative: {names}", names=_names(tentative, texts)))
+    if declined:
+        parts.append(texts.gettext("Declined: {names}", names=_names(declined, texts)))
+    if waiting:
+        parts.append(texts.gettext("Not answered yet: {names}", names=_names(waiting, texts)))
+    return ["; ".join(parts)] if parts else []
+
+
+def _names(people: Sequence[Attendee], texts: Texts) -> str:
+    shown = ", ".join(person_name(texts, person) for person in people[:MAX_NAMES])
+    more = len(people) - MAX_NAMES
+    return (
+        shown
+        if more <= 0
+        else texts.ngettext("{names} and {count} more", "{names} and {count} more", more, names=shown)
+    )
