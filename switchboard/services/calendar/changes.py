@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -102,7 +102,9 @@ def _changes(
 ) -> tuple[Change, ...]:
     changed = {one.object_id for one in ready if one.object_id is not None}
     after: dict[int, list[Occurrence]] = {}
-    for row in _occurrences(session, CalendarOccurrence.object_id, sorted(changed)):
+    for row in _select(
+        session, (CalendarOccurrence.object_id, CalendarOccurrence.details), CalendarOccurrence.object_id, changed
+    ):
         after.setdefault(row.object_id, []).append(Occurrence.from_json(row.details))
     snapshots = [
         Snapshot(
@@ -116,23 +118,30 @@ def _changes(
     ]
     uids = {occurrence.uid for one in snapshots for occurrence in (*one.before, *one.after)}
     accounts = session.scalars(select(CalendarAccount.id).where(CalendarAccount.subscriber_id == subscriber_id)).all()
-    elsewhere = [
-        Occurrence.from_json(row.details)
-        for row in _occurrences(
-            session, CalendarOccurrence.uid, sorted(uids), CalendarOccurrence.account_id.in_(accounts)
+    copies = [
+        row.id
+        for row in _select(
+            session, (CalendarOccurrence.id, CalendarOccurrence.object_id), CalendarOccurrence.uid, uids, accounts
         )
         if row.object_id not in changed
+    ]
+    elsewhere = [
+        Occurrence.from_json(row.details)
+        for row in _select(session, (CalendarOccurrence.details,), CalendarOccurrence.id, copies)
     ]
     return find_changes(snapshots, now, elsewhere=elsewhere)
 
 
-def _occurrences(session: Session, column: Any, values: Sequence[Any], *conditions: Any) -> Iterator[Any]:
-    for start in range(0, len(values), MAX_PARAMETERS - 100):
-        yield from session.execute(
-            select(CalendarOccurrence.object_id, CalendarOccurrence.details)
-            .where(column.in_(values[start : start + MAX_PARAMETERS - 100]), *conditions)
-            .order_by(CalendarOccurrence.start_at)
-        )
+def _select(
+    session: Session, columns: Sequence[Any], key: Any, values: Collection[Any], accounts: Sequence[int] = ()
+) -> Iterator[Any]:
+    """Occurrences whose `key` is among `values`, those of `accounts` where some are given."""
+    listed = sorted(values)
+    for start in range(0, len(listed), MAX_PARAMETERS - 100):
+        query = select(*columns).where(key.in_(listed[start : start + MAX_PARAMETERS - 100]))
+        if accounts:
+            query = query.where(CalendarOccurrence.account_id.in_(accounts))
+        yield from session.execute(query)
 
 
 def _wanted(changes: Sequence[Change], subscriber: CalendarSubscriber) -> list[Change]:

@@ -296,7 +296,7 @@ def test_a_poll_that_stops_half_way_tells_nothing_until_it_is_whole(life: Life, 
                     raise RemoteUnavailableError("the connection was cut")
                 yield batch
 
-        client.fetch = once  # type: ignore[method-assign]
+        client.fetch = once  # type: ignore[method-assign, assignment]
         return client
 
     life.wrap = cut
@@ -379,13 +379,18 @@ def test_a_kill_at_any_transaction_loses_nothing_and_tells_nothing_twice(
     assert len(bodies) == 1
 
 
-def test_a_change_during_the_telling_waits_for_the_next(life: Life, faulty: FaultyServer) -> None:
+def test_nothing_is_told_before_the_poll_and_the_expansion_have_ended(life: Life, faulty: FaultyServer) -> None:
     faulty.put("a.ics", ics("a", title="First"))
     life.poll()
     assert life.scan() == []  # not expanded yet
+    life.expand()
+    [text] = life.scan()
+    assert "~~Alpha~~ → **First**" in text
+    faulty.put("a.ics", ics("a", title="Alpha"))
+    life.poll()
     faulty.put("a.ics", ics("a", title="Second"))
     [text] = life.live()
-    assert "~~Alpha~~ → **Second**" in text
+    assert "~~First~~ → **Second**" in text
     with life.database.write() as session:  # another poll is under way
         faulty.put("a.ics", ics("a", title="Third"))
         session.execute(update(CalendarAccount).values(claimed_until=life.clock() + timedelta(minutes=1)))

@@ -92,6 +92,10 @@ def times(change: Change) -> tuple[str | None, str | None]:
         (DAILY, ("COUNT=6", "UNTIL=20260407T080000Z")),
         (SINGLE + PEOPLE, ("PARTSTAT=ACCEPTED:mailto:me", "PARTSTAT=TENTATIVE:mailto:me")),
         (SINGLE + PEOPLE, ("ATTENDEE;PARTSTAT=ACCEPTED:mailto:me@example.org\n", "")),
+        (
+            DAILY + "ATTENDEE;PARTSTAT=NEEDS-ACTION:mailto:me@example.org",
+            ("PARTSTAT=NEEDS-ACTION", "PARTSTAT=ACCEPTED"),
+        ),
         (SINGLE + PEOPLE, ("mailto:ann@example.org", "MAILTO:Ann@Example.org")),
         (
             SINGLE + PEOPLE.replace("CN=Ann;PARTSTAT=NEEDS-ACTION", "CN=Ann;PARTSTAT=ACCEPTED"),
@@ -160,6 +164,18 @@ def test_a_shifted_series_is_one_line_with_the_next_meeting() -> None:
     [change] = changes(shown(DAILY), shown(shifted))
     assert times(change) == ("0303T0900", "0303T1000")
     assert change.whole
+
+
+def test_a_series_that_shifts_on_the_day_of_a_meeting_shows_that_meeting() -> None:
+    shifted = DAILY.replace("T100000", "T110000").replace("T103000", "T113000")
+    [change] = changes(shown(DAILY), shown(shifted), now=datetime(2026, 3, 3, 9, 45, tzinfo=UTC))
+    assert times(change) == ("0303T0900", "0303T1000")
+
+
+def test_a_series_put_off_beyond_what_was_known_of_it_is_moved() -> None:
+    later = shown(DAILY.replace("20260303", "20260428"))
+    [change] = changes(shown(DAILY), later, until=datetime(2026, 4, 20, tzinfo=UTC))
+    assert change.kind is ChangeKind.MOVED
 
 
 def test_the_weekday_of_half_a_series_moves() -> None:
