@@ -391,8 +391,10 @@ def test_nothing_is_told_before_the_poll_and_the_expansion_have_ended(life: Life
     faulty.put("a.ics", ics("a", title="Second"))
     [text] = life.live()
     assert "~~First~~ → **Second**" in text
-    with life.database.write() as session:  # another poll is under way
-        faulty.put("a.ics", ics("a", title="Third"))
+    faulty.put("a.ics", ics("a", title="Third"))
+    life.poll()
+    life.expand()
+    with life.database.write() as session:  # the next poll is under way
         session.execute(update(CalendarAccount).values(claimed_until=life.clock() + timedelta(minutes=1)))
     assert life.scan() == []
     [text] = life.live()
@@ -484,6 +486,32 @@ def test_with_radicale_each_edit_of_a_person_is_told(database: Database, tmp_pat
         assert text.count("~~") == 4
         assert life.count(CalendarSnapshot) == 0
         assert life.told() == 7
+
+
+def test_a_meeting_in_two_watched_calendars_is_told_once(database: Database, tmp_path: Path) -> None:
+    with running_radicale(tmp_path) as server:
+        desk = server.desk
+        for name in ("work", "home"):
+            make_calendar(server.folder, "anna", name, name)
+            desk._put("anna", name, "m", ics("m", title="Alpha"), {})
+        life = Life(database, server.url, server.port, "anna", server.password)
+        assert life.live() == []
+
+        desk._put("anna", "work", "m", ics("m", title="Beta"), {})
+        assert len(life.live()) == 1
+        desk._put("anna", "home", "m", ics("m", title="Beta"), {})
+        assert life.live() == []
+
+        for name in ("work", "home"):
+            desk._put("anna", name, "m", ics("m", title="Gamma"), {})
+        [text] = life.live()
+        assert text.count("Gamma") == 1
+
+        desk.delete("anna", "m", calendar="work")
+        assert life.live() == []
+        desk.delete("anna", "m", calendar="home")
+        [text] = life.live()
+        assert text.count("Gamma") == 1
 
 
 def test_two_people_hear_of_a_shared_meeting_each(database: Database, faulty: FaultyServer) -> None:
