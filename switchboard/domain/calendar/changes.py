@@ -18,6 +18,7 @@ from switchboard.domain.calendar.occurrences import NEEDS_ACTION, PEOPLE, Attend
 MAX_TEXT_CHARS = 300
 """What is kept of a title, place or name: messages show less."""
 MAX_URL_CHARS = 2_000
+MAX_ANSWERS = 100
 SPLIT_REACH = timedelta(days=7)
 """How much earlier than the series it continues a split-off series may begin."""
 
@@ -220,7 +221,7 @@ class _Pair:
     shown: tuple[Occurrence, ...]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Difference:
     """One UID: what vanished, what appeared (`late` beyond the old window), what stands in both; each by start."""
 
@@ -292,28 +293,33 @@ def _is_told_as_gone(meeting: _Meeting, key: str) -> bool:
 
 def _join_recreated(differences: dict[str, _Difference]) -> None:
     """Give what appeared under a new UID to the meeting that it continues: "this and following" makes a series anew."""
-    losing = [(uid, one) for uid, one in differences.items() if one.gone and not one.fresh]
-    made = [(uid, one) for uid, one in differences.items() if one.fresh and not one.existed]
-    for uid, old in losing:
-        for made_uid, new in made:
-            if new.fresh and _continues(uid, old.gone[0], made_uid, new.fresh[0]):
-                inside = [one for one in new.fresh if old.until is None or one.start < old.until]
-                old.fresh, old.late = inside, [*old.late, *new.fresh[len(inside) :]]
-                old.to_come += new.to_come
-                new.fresh = []
-                break
+    made: dict[tuple[object, ...], list[_Difference]] = {}
+    for uid, one in differences.items():
+        if one.fresh and not one.existed:
+            for mark in _marks(uid, one.fresh[0]):
+                made.setdefault(mark, []).append(one)
+    for uid, old in differences.items():
+        if not old.gone or old.fresh:
+            continue
+        for mark in _marks(uid, old.gone[0]):
+            candidates = made.get(mark, [])
+            earliest = old.gone[0].start - SPLIT_REACH
+            new = next((one for one in candidates if one.fresh and one.fresh[0].start >= earliest), None)
+            if new is None:
+                continue
+            candidates.remove(new)
+            inside = [one for one in new.fresh if old.until is None or one.start < old.until]
+            old.fresh, old.late = inside, [*old.late, *new.fresh[len(inside) :]]
+            old.to_come += new.to_come
+            new.fresh = []
+            break
 
 
-def _continues(old_uid: str, old: Occurrence, new_uid: str, new: Occurrence) -> bool:
-    if bool(old.recurrence_id) != bool(new.recurrence_id):
-        return False
-    if not old.recurrence_id:  # a single meeting that a server stored anew
-        return _described(old) == _described(new) and Slot.of(old).identity == Slot.of(new).identity
-    if new.start < old.start - SPLIT_REACH:
-        return False
-    if _SPLIT_MARK.sub("", old_uid) == _SPLIT_MARK.sub("", new_uid):
-        return True
-    return _described(old) == _described(new) and _rule(old) == _rule(new)
+def _marks(uid: str, first: Occurrence) -> list[tuple[object, ...]]:
+    """By what a meeting is known under another UID: a series by its split UID or its content, a single one by all of it."""
+    if not first.recurrence_id:
+        return [("single", _described(first), Slot.of(first).identity)]
+    return [("split", _SPLIT_MARK.sub("", uid)), ("series", _described(first), _rule(first))]
 
 
 def _described(one: Occurrence) -> tuple[str, str]:
@@ -416,7 +422,7 @@ def _answers(difference: _Difference, now: datetime) -> list[Change]:
         keys = tuple(pair.new.recurrence_id for pair in pairs)
         together.setdefault(keys, ([], pairs))[0].append(answer)
     return [
-        replace(_of_pairs(ChangeKind.ANSWERED, pairs, difference.to_come), answers=tuple(answers))
+        replace(_of_pairs(ChangeKind.ANSWERED, pairs, difference.to_come), answers=tuple(answers[:MAX_ANSWERS]))
         for answers, pairs in together.values()
     ]
 
