@@ -1,0 +1,131 @@
+"""Lists of several days, recurrence in words, menus and dialogs in every language."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from switchboard.domain.calendar.agenda import DayAgenda
+from switchboard.domain.calendar.occurrences import Attendee, Occurrence
+from switchboard.domain.commands import GROUPS, Command, DayRange
+from switchboard.texts.connections import connection_form_texts
+from switchboard.texts.listings import (
+    MAX_PAGE_CHARS,
+    MAX_PAGE_MEETINGS,
+    listing_notes,
+    listing_pages,
+    listing_title,
+    time_ago,
+)
+from switchboard.texts.locales import LOCALES, Texts
+from switchboard.texts.markdown import MAX_MESSAGE_CHARS
+from switchboard.texts.menu import command_label, day_form_texts, group_title
+from switchboard.texts.notifications import notification_form_texts
+from switchboard.texts.recurrence import recurrence_in_words
+
+ZONE = ZoneInfo("Europe/Moscow")
+START = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
+EN = Texts.for_locale("en")
+LABEL_BYTES = 24  # server/public/model/integration_action.go
+LABELS = frozenset(
+    (
+        "connect_title update_title server login password zone title calendars agenda agenda_time weekdays empty_days "
+        "reminders minutes language day period first last"
+    ).split()
+)
+
+
+def meeting(number: int, **changes: object) -> Occurrence:
+    values = {
+        "uid": f"m{number}",
+        "recurrence_id": "",
+        "start": START,
+        "end": START + timedelta(hours=1),
+        "title": f"m{number}",
+    }
+    return Occurrence(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def pages_of(*days: DayAgenda) -> list[str]:
+    return listing_pages(days, lambda _one: ("Work",), ZONE, EN)
+
+
+def test_no_meetings_are_one_empty_page() -> None:
+    assert pages_of() == [""]
+    assert listing_title(DayRange(date(2026, 11, 21), date(2026, 11, 21)), 0, EN) == "Nov 21: no meetings"
+
+
+def test_a_page_holds_a_bounded_number_of_meetings_and_repeats_the_day() -> None:
+    day = DayAgenda(date(2026, 11, 21), (), tuple(meeting(number) for number in range(MAX_PAGE_MEETINGS + 1)))
+    first, second = pages_of(day)
+    assert first.count("\n- ") == MAX_PAGE_MEETINGS
+    assert second.splitlines()[0] == first.splitlines()[0] == "#### Saturday, November 21"
+
+
+def test_the_largest_meetings_fit_a_post() -> None:
+    people = tuple(Attendee(f"{number}@example.org", "*" * 500, "ACCEPTED") for number in range(100))
+    huge = [
+        meeting(number, title="*" * 5000, place="*" * 5000, attendees=people, organizer=people[0])
+        for number in range(12)
+    ]
+    pages = pages_of(DayAgenda(date(2026, 11, 21), (), tuple(huge)))
+    assert all(len(page) < MAX_PAGE_CHARS + 8_000 <= MAX_MESSAGE_CHARS for page in pages)
+
+
+def test_strangers_words_have_no_power_over_the_message() -> None:
+    [page] = pages_of(
+        DayAgenda(date(2026, 11, 21), (), (meeting(1, title="@all [x](http://evil)", link="https://a/) @all"),))
+    )
+    assert "@all" not in page
+    assert "[x](" not in page
+
+
+@pytest.mark.parametrize(
+    ("minutes", "said"),
+    [(0, "just now"), (1, "1 minute ago"), (59, "59 minutes ago"), (60, "1 hour ago"), (2880, "2 days ago")],
+)
+def test_the_age_is_said_in_the_largest_fitting_unit(minutes: int, said: str) -> None:
+    assert time_ago(START, START + timedelta(minutes=minutes), EN) == said
+
+
+def test_the_notes_say_what_the_answer_lacks() -> None:
+    notes = listing_notes(polled_at=None, paused=True, complete=False, page=2, pages=3, now=START, texts=EN)
+    for words in ("not been read", "paused", "two months", "Page 2 of 3"):
+        assert words in notes
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("", ""),
+        ("FREQ=DAILY", "every day"),
+        ("FREQ=WEEKLY;BYDAY=WE,MO", "every week on Mon, Wed"),
+        ("FREQ=WEEKLY;INTERVAL=2;COUNT=5", "every 2 weeks, 5 times in all"),
+        ("FREQ=MONTHLY;UNTIL=20261231T000000Z", "every month, until 31.12.2026"),
+        ("FREQ=YEARLY;INTERVAL=1", "every year"),
+        ("FREQ=HOURLY", "repeats"),
+        ("nonsense", "repeats"),
+    ],
+)
+def test_recurrence_is_said_in_words(rule: str, said: str) -> None:
+    assert recurrence_in_words(rule, EN) == said
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_every_command_and_group_has_its_words(locale: str) -> None:
+    texts = Texts.for_locale(locale)
+    assert len({command_label(command, texts) for command in Command}) >= len(Command) - 1
+    assert all(group_title(group, texts) for group in GROUPS)
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_labels_of_dialogs_are_as_short_as_the_server_takes_them(locale: str) -> None:
+    texts = Texts.for_locale(locale)
+    said = connection_form_texts(texts) | notification_form_texts(texts) | day_form_texts(texts)
+    assert said.keys() >= LABELS
+    for name in LABELS:
+        assert len(said[name].encode()) <= LABEL_BYTES, (name, said[name])
+    for name in ("server_help", "zone_help", "keep_password", "minutes_help", "empty_days_switch", "agenda_switch"):
+        assert len(said[name].encode()) <= 150, name
