@@ -37,7 +37,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
 
     tokens = (settings.admin_token.get_secret_value(),) if settings.admin_token else ()
     administrator = authentication.TokenGuard(lambda: tokens, setting="ADMIN_TOKEN")
-    guards = {
+    guards: dict[str, authentication.Guard] = {
         "admin": administrator,
         "system.metrics": authentication.loopback_or(administrator),
         "mattermost.command": mattermost.command_guard,

@@ -210,7 +210,7 @@ class Actor:
 
     def press(self, label: str) -> requests.Response:
         """Click the newest button with this label."""
-        for post in reversed(self.twin.call(lambda: self._own_ephemerals())):
+        for post in reversed(self.twin.call(self._own_ephemerals)):
             for action in post.post.actions():
                 if action["name"] == label:
                     body = {"cookie": post.cookies[action["id"]]}

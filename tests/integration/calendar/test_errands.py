@@ -1,0 +1,111 @@
+"""Slow work that a person asked for in Mattermost: done under the account's lock, told in their language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+import redis
+
+from sandbox.caldav.faulty import LOGIN, FaultyServer
+from switchboard.clients.address_guard import AddressGuard
+from switchboard.clients.caldav import CaldavClient
+from switchboard.crypto import SecretBox
+from switchboard.db.engine import Database
+from switchboard.errors import LockBusyError
+from switchboard.locks import LockFactory
+from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest, Person
+from switchboard.services.calendar.notices import CalendarNotices
+from switchboard.services.calendar.polling import CalendarPolling
+from switchboard.services.calendar.subscribers import Subscribers
+from switchboard.services.conversation.answers import Answer
+from switchboard.services.conversation.errands import Errands
+from switchboard.services.conversation.speakers import Speakers
+from tests.integration.calendar.test_polling import event
+
+NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
+BOX = SecretBox(["k" * 32])
+ANNA = Person("u-anna", "anna", "anna@example.org", "en", "Europe/Moscow")
+
+
+class Users:
+    def find(self, username_or_id: str) -> Person | None:
+        return ANNA
+
+
+@dataclass
+class Told:
+    """Replies that keep what was said."""
+
+    said: list[str] = field(default_factory=list)
+
+    def unseal(self, sealed: str) -> str:
+        return sealed
+
+    def send(self, address: str, answer: Answer) -> None:
+        self.said.append(answer.text)
+
+
+@dataclass
+class Desk:
+    errands: Errands
+    accounts: CalendarAccounts
+    locks: LockFactory
+    told: Told
+    server: FaultyServer
+
+    def connect(self) -> int:
+        request = ConnectRequest(self.server.url, LOGIN, self.server.password, "anna")
+        return self.accounts.connect(request, actor="test").account_id
+
+
+@pytest.fixture
+def desk(sqlite_url: str, faulty: FaultyServer, valkey: str) -> Iterator[Desk]:
+    database = Database(sqlite_url)
+    guard = AddressGuard([f"127.0.0.1:{faulty.port}"])
+
+    def open_server(url: str, login: str, password: str) -> CaldavClient:
+        return CaldavClient(url, login, password, guard=guard, timeout_s=0.5, deadline_s=2)
+
+    accounts = CalendarAccounts(database, open_server, BOX, Users(), guard, lambda: NOW)
+    polling = CalendarPolling(database, open_server, BOX, CalendarNotices(database), lambda: NOW, poll_period_s=120)
+    told = Told()
+    speakers = Speakers(accounts, Subscribers(database), Users())
+    with redis.Redis.from_url(valkey, socket_timeout=5) as client:
+        locks = LockFactory(client)
+        yield Desk(Errands(accounts, polling, speakers, told, locks, lambda: NOW), accounts, locks, told, faulty)
+    database.dispose()
+
+
+def test_a_refresh_polls_and_says_what_changed_and_then_that_nothing_did(desk: Desk) -> None:
+    account = desk.connect()
+    desk.server.put("a.ics", event("a"))
+    assert desk.errands.refresh("u-anna", "sealed") == [account]
+    assert desk.errands.refresh("u-anna", "sealed") == []
+    assert "1 new or changed entry" in desk.told.said[0]
+    assert "nothing has changed" in desk.told.said[1]
+
+
+def test_a_refresh_waits_for_a_poll_under_way(desk: Desk) -> None:
+    account = desk.connect()
+    with desk.locks.require(f"calendar-account:{account}"), pytest.raises(LockBusyError):
+        desk.errands.refresh("u-anna", "sealed")
+    assert desk.told.said == []
+
+
+def test_the_check_says_whether_the_server_accepts_us_and_what_the_store_knows(desk: Desk) -> None:
+    desk.connect()
+    desk.errands.check_account("u-anna", "sealed")
+    for words in ("accepts the login", "Work", "Last poll: none yet", "Last error: none"):
+        assert words in desk.told.said[0]
+    desk.server.password = "changed"
+    desk.errands.check_account("u-anna", "sealed")
+    assert "does not let us in" in desk.told.said[1]
+
+
+def test_without_an_account_the_answer_is_connect_first(desk: Desk) -> None:
+    desk.errands.check_account("u-anna", "sealed")
+    assert desk.errands.refresh("u-anna", "sealed") == []
+    assert all("Connect one first" in said for said in desk.told.said)
