@@ -73,8 +73,10 @@ def line(change: Change, locale: str = "en") -> str:
                     FieldChange("description", "", ""),
                 ),
             ),
-            "- ~~Idea~~ → **Plan**: Tuesday, November 24, 11:00–12:00 · place: – → Attic"
-            " · link: ~~https\u200b://a.example~~ · the description was changed",
+            (
+                "- ~~Idea~~ → **Plan**: Tuesday, November 24, 11:00–12:00 · place: – → Attic"
+                " · link: ~~https\u200b://a.example~~ · the description was changed"
+            ),
         ),
         (
             replace(
@@ -82,8 +84,10 @@ def line(change: Change, locale: str = "en") -> str:
                 kind=ChangeKind.ANSWERED,
                 answers=tuple(Answer(kind.value.title(), kind) for kind in AnswerKind),
             ),
-            "- **Plan**: Tuesday, November 24, 11:00–12:00 · Accepted accepted, Declined declined, Tentative may come,"
-            " Invited was invited, Removed was taken off the list",
+            (
+                "- **Plan**: Tuesday, November 24, 11:00–12:00 · Accepted accepted, Declined declined, Tentative may come,"
+                " Invited was invited, Removed was taken off the list"
+            ),
         ),
         (
             replace(
