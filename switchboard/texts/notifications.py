@@ -30,6 +30,13 @@ def notification_form_texts(texts: Texts) -> dict[str, str]:
         "reminders_switch": texts.gettext("Remind before meetings"),
         "minutes": texts.gettext("Minutes ahead"),
         "minutes_help": texts.gettext("One or several, for example 10 or 15, 5."),
+        "changes": texts.gettext("Changes"),
+        "changes_switch": texts.gettext("Tell when meetings are added, moved, changed or cancelled"),
+        "answers": texts.gettext("Attendees"),
+        "answers_switch": texts.gettext("Tell how attendees answer"),
+        "quiet_from": texts.gettext("Quiet from"),
+        "quiet_until": texts.gettext("Quiet until"),
+        "quiet_help": texts.gettext("For example 22:00. Leave both empty for no quiet hours."),
         "language": texts.gettext("Language"),
         "submit": texts.gettext("Save"),
     }
@@ -44,6 +51,11 @@ def weekday_names(texts: Texts) -> list[str]:
 def bad_minutes_text(texts: Texts) -> str:
     """At the field of the minutes."""
     return texts.gettext("Write up to ten numbers from 1 to 10080, for example 10 or 15, 5.")
+
+
+def bad_quiet_hours_text(texts: Texts) -> str:
+    """At a field of the quiet hours."""
+    return texts.gettext("Write two different times, like 22:00 and 08:00, or leave both empty.")
 
 
 def bad_time_text(texts: Texts) -> str:
@@ -90,7 +102,7 @@ def delete_labels(texts: Texts) -> tuple[str, str]:
 
 def deleted_text(texts: Texts) -> str:
     """It is done."""
-    return texts.gettext("Deleted: no agenda and no reminders will be sent. The connection stays.")
+    return texts.gettext("Deleted: nothing is sent by itself any more. The connection stays.")
 
 
 def stored_text(chosen: str, texts: Texts) -> str:
@@ -99,9 +111,18 @@ def stored_text(chosen: str, texts: Texts) -> str:
 
 
 def chosen_text(
-    *, agenda_time: str, weekdays: Sequence[int], empty_days: bool, minutes: Sequence[int], zone: str, texts: Texts
+    *,
+    agenda_time: str,
+    weekdays: Sequence[int],
+    empty_days: bool,
+    minutes: Sequence[int],
+    changes: bool,
+    answers: bool,
+    quiet: tuple[str, str],
+    zone: str,
+    texts: Texts,
 ) -> str:
-    """What is sent; an empty `agenda_time` or no minutes mean that it is off."""
+    """What is sent; an empty `agenda_time` or no minutes mean that it is off. `quiet` hours are HH:MM, or both empty."""
     lines = []
     if agenda_time:
         lines.append(
@@ -118,6 +139,12 @@ def chosen_text(
         lines.append(texts.gettext("- reminders, minutes before a meeting: {minutes}", minutes=shown))
     else:
         lines.append(texts.gettext("- no reminders"))
+    if changes:
+        lines.append(texts.gettext("- changes of meetings"))
+    if answers:
+        lines.append(texts.gettext("- attendees' answers"))
+    if all(quiet):
+        lines.append(texts.gettext("- quiet hours: {begins}–{ends}", begins=quiet[0], ends=quiet[1]))
     return "\n".join(lines)
 
 

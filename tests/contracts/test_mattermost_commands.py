@@ -596,17 +596,30 @@ def test_there_is_one_scheduler_and_create_on_it_offers_the_update(office: Offic
     office.connect("anna")
     assert labels(anna.type("notifications create")) == ["Изменить"]
     anna.press("Изменить")
-    assert anna.submit(agenda_time="07:15", weekdays=["1", "7"], minutes="15, 5", language="uk") == {}
+    assert (
+        anna.submit(
+            agenda_time="07:15",
+            weekdays=["1", "7"],
+            minutes="15, 5",
+            language="uk",
+            answers=False,
+            quiet_from="22:00",
+            quiet_until="8:00",
+        )
+        == {}
+    )
     assert (found := office.subscribers.find(anna.call.id)) is not None
     assert (found.agenda_time, found.weekdays, found.reminder_minutes, found.locale) == ("07:15", (1, 7), (15, 5), "uk")
+    assert (found.changes_enabled, found.answers_enabled) == (True, False)
+    assert (found.quiet_from, found.quiet_until) == ("22:00", "08:00")
     assert "Сповіщення збережено" in anna.seen()[-1]["message"]
 
 
 def test_errors_of_the_notification_dialog_stand_at_their_fields(office: Office, anna: Actor) -> None:
     office.connect("anna")
     anna.type("notifications update")
-    answer = anna.submit(calendars=[], agenda_time="07:10", weekdays=[], minutes="soon")
-    assert set(answer["errors"]) == {"calendars", "agenda_time", "weekdays", "minutes"}
+    answer = anna.submit(calendars=[], agenda_time="07:10", weekdays=[], minutes="soon", quiet_from="25:00")
+    assert set(answer["errors"]) == {"calendars", "agenda_time", "weekdays", "minutes", "quiet_from"}
 
 
 def test_a_calendar_of_somebody_else_cannot_be_chosen(office: Office, anna: Actor) -> None:

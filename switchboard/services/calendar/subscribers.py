@@ -13,7 +13,10 @@ from switchboard.db.models import CalendarOccurrence, CalendarReminder, Calendar
 
 @dataclass(frozen=True, slots=True)
 class SubscriberView:
-    """A user's settings. `agenda_time` is HH:MM, `weekdays` are ISO numbers (1 Monday), `next_agenda_at` is aware UTC."""
+    """A user's settings. `agenda_time` is HH:MM, `weekdays` are ISO numbers (1 Monday), `next_agenda_at` is aware UTC.
+
+    Quiet hours are HH:MM too, both empty where there are none.
+    """
 
     id: int
     mattermost_user_id: str
@@ -25,12 +28,16 @@ class SubscriberView:
     weekdays: tuple[int, ...]
     reminders_enabled: bool
     reminder_minutes: tuple[int, ...]
+    changes_enabled: bool
+    answers_enabled: bool
+    quiet_from: str
+    quiet_until: str
     next_agenda_at: datetime | None
 
     @property
     def has_notifications(self) -> bool:
         """Whether anything is sent by itself."""
-        return self.agenda_enabled or self.reminders_enabled
+        return self.agenda_enabled or self.reminders_enabled or self.changes_enabled or self.answers_enabled
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,10 @@ class Subscribers:
                 weekdays=tuple(row.weekdays),
                 reminders_enabled=row.reminders_enabled,
                 reminder_minutes=tuple(row.reminder_minutes),
+                changes_enabled=row.changes_enabled,
+                answers_enabled=row.answers_enabled,
+                quiet_from=f"{row.quiet_from:%H:%M}" if row.quiet_from else "",
+                quiet_until=f"{row.quiet_until:%H:%M}" if row.quiet_until else "",
                 next_agenda_at=row.next_agenda_at,
             )
 

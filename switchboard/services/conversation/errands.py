@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Protocol
 
 from switchboard.errors import InvalidInputError, NotFoundError, TransientError
 from switchboard.locks import LockFactory
@@ -11,12 +12,20 @@ from switchboard.services.calendar.accounts import AccountView, CalendarAccounts
 from switchboard.services.calendar.polling import CalendarPolling, PollOutcome
 from switchboard.services.conversation.answers import Answer
 from switchboard.services.conversation.menus import connect_first
-from switchboard.services.conversation.replies import Replies
+from switchboard.services.conversation.replies import ReplyAddress
 from switchboard.services.conversation.speakers import Speakers, facts_of
 from switchboard.texts import connections as words
 from switchboard.texts.locales import Texts
 
 _FAILURES = frozenset({PollOutcome.PARTLY, PollOutcome.FAILED, PollOutcome.PAUSED})
+
+
+class Answering(Protocol):
+    """switchboard.services.conversation.replies.Replies."""
+
+    def unseal(self, sealed: str) -> ReplyAddress: ...
+
+    def send(self, address: ReplyAddress, answer: Answer) -> None: ...
 
 
 class Errands:
@@ -27,7 +36,7 @@ class Errands:
         accounts: CalendarAccounts,
         polling: CalendarPolling,
         speakers: Speakers,
-        replies: Replies,
+        replies: Answering,
         locks: LockFactory,
         clock: Callable[[], datetime],
     ) -> None:

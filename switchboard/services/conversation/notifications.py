@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from switchboard.domain.calendar.quiet_hours import parse_quiet_hours
 from switchboard.domain.calendar.reminders import clean_minutes
 from switchboard.domain.calendar.wall_clock import agenda_times, parse_agenda_time
 from switchboard.domain.commands import Command
@@ -62,7 +63,9 @@ class Notifications:
         """Switch everything off; the planned reminders go in the same transaction."""
         if speaker.subscriber is None or not speaker.subscriber.has_notifications:
             return Answer(words.nothing_to_delete_text(speaker.texts))
-        settings = SubscriberSettings(agenda_enabled=False, reminders_enabled=False)
+        settings = SubscriberSettings(
+            agenda_enabled=False, reminders_enabled=False, changes_enabled=False, answers_enabled=False
+        )
         self._accounts.configure(speaker.subscriber.id, settings, actor=_actor(speaker))
         return Answer(words.deleted_text(speaker.texts))
 
@@ -81,6 +84,10 @@ class Notifications:
             weekdays=tuple(int(one) for one in list_entry(entries, "weekdays")) or None,
             reminders_enabled=switch_entry(entries, "reminders"),
             reminder_minutes=_minutes(entries) or None,
+            changes_enabled=switch_entry(entries, "changes"),
+            answers_enabled=switch_entry(entries, "answers"),
+            quiet_from=text_entry(entries, "quiet_from"),
+            quiet_until=text_entry(entries, "quiet_until"),
         )
         expand = self._accounts.configure(speaker.subscriber.id, settings, actor=_actor(speaker))
         poll = self._watch(speaker, {int(one) for one in list_entry(entries, "calendars")})
@@ -90,6 +97,9 @@ class Notifications:
             weekdays=settings.weekdays or speaker.subscriber.weekdays,
             empty_days=bool(settings.agenda_on_empty_days),
             minutes=(settings.reminder_minutes or ()) if settings.reminders_enabled else (),
+            changes=bool(settings.changes_enabled),
+            answers=bool(settings.answers_enabled),
+            quiet=(settings.quiet_from or "", settings.quiet_until or ""),
             zone=speaker.zone,
             texts=texts,
         )
@@ -113,6 +123,9 @@ def describe(subscriber: SubscriberView, texts: Texts) -> str:
         weekdays=subscriber.weekdays,
         empty_days=subscriber.agenda_on_empty_days,
         minutes=subscriber.reminder_minutes if subscriber.reminders_enabled else (),
+        changes=subscriber.changes_enabled,
+        answers=subscriber.answers_enabled,
+        quiet=(subscriber.quiet_from, subscriber.quiet_until),
         zone=subscriber.zone,
         texts=texts,
     )
@@ -157,6 +170,12 @@ def _form(speaker: Speaker, subscriber: SubscriberView) -> Form:
                 help=said["minutes_help"],
                 optional=True,
             ),
+            _switch("changes", said["changes"], said["changes_switch"], on=is_new or subscriber.changes_enabled),
+            _switch("answers", said["answers"], said["answers_switch"], on=is_new or subscriber.answers_enabled),
+            Field(
+                "quiet_from", said["quiet_from"], default=subscriber.quiet_from, help=said["quiet_help"], optional=True
+            ),
+            Field("quiet_until", said["quiet_until"], default=subscriber.quiet_until, optional=True),
             Field("language", said["language"], "select", default=subscriber.locale, options=languages),
         ),
         submit_label=said["submit"],
@@ -194,6 +213,10 @@ def _errors(entries: Entries, speaker: Speaker) -> dict[str, str]:
             errors["minutes"] = words.bad_minutes_text(texts)
     except (InvalidInputError, ValueError):
         errors["minutes"] = words.bad_minutes_text(texts)
+    try:
+        parse_quiet_hours(text_entry(entries, "quiet_from"), text_entry(entries, "quiet_until"))
+    except InvalidInputError as error:
+        errors[error.field] = words.bad_quiet_hours_text(texts)
     return errors
 
 

@@ -22,6 +22,7 @@ from switchboard.services.calendar.polling import CalendarPolling
 from switchboard.services.calendar.subscribers import Subscribers
 from switchboard.services.conversation.answers import Answer
 from switchboard.services.conversation.errands import Errands
+from switchboard.services.conversation.replies import ReplyAddress
 from switchboard.services.conversation.speakers import Speakers
 from tests.integration.calendar.test_polling import event
 
@@ -41,10 +42,10 @@ class Told:
 
     said: list[str] = field(default_factory=list)
 
-    def unseal(self, sealed: str) -> str:
-        return sealed
+    def unseal(self, sealed: str) -> ReplyAddress:
+        return ReplyAddress("u-anna", sealed)
 
-    def send(self, address: str, answer: Answer) -> None:
+    def send(self, address: ReplyAddress, answer: Answer) -> None:
         self.said.append(answer.text)
 
 

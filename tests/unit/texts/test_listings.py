@@ -32,6 +32,7 @@ LABEL_BYTES = 24  # server/public/model/integration_action.go
 LABELS = (
     *("connect_title", "update_title", "server", "login", "password", "zone", "title", "calendars", "agenda"),
     *("agenda_time", "weekdays", "empty_days", "reminders", "minutes", "language", "day", "period", "first", "last"),
+    *("changes", "answers", "quiet_from", "quiet_until"),
 )
 
 
