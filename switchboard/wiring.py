@@ -335,6 +335,12 @@ def doctor_checks() -> list[Check]:
             "Set MATTERMOST_URL and MATTERMOST_TOKEN (a bot account's access token).",
             configured=bool(settings().mattermost_url),
         ),
+        Check(
+            "slash commands",
+            _check_commands,
+            "Run `python -m switchboard mattermost install TEAM` with PUBLIC_URL and MATTERMOST_ADMIN_TOKEN set.",
+            configured=bool(settings().mattermost_url),
+        ),
         *(
             Check(
                 f"calendar account {account.id} ({account.username})",
@@ -384,6 +390,13 @@ def _check_mattermost() -> str:
     if not bot.is_bot:
         raise WarningFound(f"the token belongs to @{bot.username}, who is no bot account")
     return f"the token belongs to the bot @{bot.username}"
+
+
+def _check_commands() -> str:
+    installed = len(CommandTokens(database(), secret_box()).accepted())
+    if not installed:
+        raise WarningFound("no slash command is installed: people cannot type any")
+    return f"{installed} installed, called at {settings().public_url or 'no PUBLIC_URL'}"
 
 
 def _accounts_to_check() -> list[AccountView]:
