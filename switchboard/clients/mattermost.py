@@ -132,10 +132,8 @@ class MattermostClient:
         """Send a later answer to a slash command; RemoteRejectedError for an address that is not this server's."""
         what, own, given = "Mattermost: POST response_url", urlsplit(self._url), urlsplit(response_url)
         hook = given.path.rpartition("/")[2]
-        if (given.scheme, given.netloc) != (
-            own.scheme,
-            own.netloc,
-        ) or given.path != f"{own.path}/hooks/commands/{hook}":
+        is_own_host = (given.scheme, given.netloc) == (own.scheme, own.netloc)
+        if not is_own_host or given.path != f"{own.path}/hooks/commands/{hook}":
             raise RemoteRejectedError(f"{what}: the address is not on MATTERMOST_URL", status=0, code="")
         try:
             response = requests.post(
