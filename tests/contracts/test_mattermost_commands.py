@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from sandbox.caldav.faulty import LOGIN, FaultyServer, running_faulty
 from sandbox.mattermost import MattermostTwin, Settings
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient
-from switchboard.clients.mattermost import MattermostClient
 from switchboard.clients.mattermost_admin import MattermostAdminClient
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
@@ -54,8 +52,6 @@ from tests.unit.routes.fakes import FakeQueue, FakeServices, settings
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 KEY = "k" * 32
-# The thread of the web server ends with its connections to the twin open; they are collected while this holds.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 ZONE = "Europe/Moscow"
 
 
@@ -81,8 +77,8 @@ class Office:
 
     def __post_init__(self) -> None:
         self.box = SecretBox([KEY])
-        self.client = MattermostClient(self.twin.url, self.twin.bot_token)
-        self.admin = MattermostAdminClient(self.twin.url, self.twin.admin_token)
+        self.client = BriefClient(self.twin.url, self.twin.bot_token)
+        self.admin = BriefClient(self.twin.url, self.twin.admin_token)
         self.guard = AddressGuard([f"127.0.0.1:{self.caldav.port}"])
         self.people = MattermostPeople(self.client)
         self.accounts = CalendarAccounts(
@@ -155,6 +151,15 @@ class Office:
                     )
                 )
             session.execute(update(CalendarAccount).values(last_polled_at=NOW - timedelta(minutes=3)))
+
+
+class BriefClient(MattermostAdminClient):
+    """Keeps no connection open: the threads of a test's web server end without closing theirs."""
+
+    def _session(self) -> requests.Session:
+        session = super()._session()
+        session.headers["Connection"] = "close"
+        return session
 
 
 class Actor:
@@ -246,8 +251,6 @@ def office(sqlite_url: str) -> Iterator[Office]:
             made.install()
             yield made
     database.dispose()
-    del made
-    gc.collect()
 
 
 @pytest.fixture
