@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Select, Update, bindparam, exists, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, CursorResult, Select, Update, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from switchboard.db.models import OPEN_STATES, Delivery, DeliveryState
+from switchboard.db.models.deliveries import HELD_STATES, WAITING_STATES
 from switchboard.db.upsert import insert_ignoring_conflicts
 
 
@@ -117,7 +118,7 @@ class DeliveryRepository:
                 Delivery.state == state,
                 Delivery.next_attempt_at <= now,
                 ~exists().where(
-                    older.subject == Delivery.subject, older.id < Delivery.id, older.state.in_(OPEN_STATES)
+                    older.subject == Delivery.subject, older.id < Delivery.id, _in(older.state, OPEN_STATES)
                 ),
             )
             .order_by(Delivery.next_attempt_at, Delivery.id)
@@ -127,8 +128,7 @@ class DeliveryRepository:
             due = due.where(or_(Delivery.expires_at.is_(None), Delivery.expires_at > now))
         else:
             due = due.where(or_(Delivery.claimed_until.is_(None), Delivery.claimed_until <= now))
-        if ids is not None:
-            due = due.where(Delivery.id.in_(ids))
+        due = due.where(_in(Delivery.state, WAITING_STATES) if ids is None else Delivery.id.in_(ids))
         held = DeliveryState.CLAIMED if state is DeliveryState.PENDING else state
         claimed = self._session.scalars(
             update(Delivery)
@@ -209,7 +209,7 @@ class DeliveryRepository:
 
     def sweep(self, now: datetime, *, settle: timedelta) -> Swept:
         """End leases that ran out and expire what came too late. `settle` is the wait before an UNCERTAIN one is looked up."""
-        lost = Delivery.claimed_until <= now
+        lost = and_(_in(Delivery.state, HELD_STATES), Delivery.claimed_until <= now)
         released = self._count(
             update(Delivery)
             .where(Delivery.state == DeliveryState.CLAIMED, lost)
@@ -228,7 +228,11 @@ class DeliveryRepository:
         )
         expired = self._count(
             update(Delivery)
-            .where(Delivery.state == DeliveryState.PENDING, Delivery.expires_at <= now)
+            .where(
+                _in(Delivery.state, WAITING_STATES),
+                Delivery.state == DeliveryState.PENDING,
+                Delivery.expires_at <= now,
+            )
             .values(
                 state=DeliveryState.EXPIRED, finished_at=now, reason=func.coalesce(Delivery.reason, "came too late")
             )
@@ -240,7 +244,12 @@ class DeliveryRepository:
         return list(
             self._session.scalars(
                 select(Delivery.id)
-                .where(Delivery.channel == channel, Delivery.state == state, Delivery.next_attempt_at <= now)
+                .where(
+                    Delivery.channel == channel,
+                    Delivery.state == state,
+                    _in(Delivery.state, WAITING_STATES),
+                    Delivery.next_attempt_at <= now,
+                )
                 .order_by(Delivery.next_attempt_at, Delivery.id)
                 .limit(limit)
             )
@@ -250,7 +259,7 @@ class DeliveryRepository:
         """The oldest open row of each subject, where it is PENDING and due: who comes next after a send."""
         oldest = (
             select(func.min(Delivery.id))
-            .where(Delivery.subject.in_(subjects), Delivery.state.in_(OPEN_STATES))
+            .where(Delivery.subject.in_(subjects), _in(Delivery.state, OPEN_STATES))
             .group_by(Delivery.subject)
         )
         return list(
@@ -300,6 +309,13 @@ class DeliveryRepository:
         if self._session.get_bind().dialect.name == "postgresql":
             return due.with_for_update(skip_locked=True, of=Delivery)
         return due
+
+
+def _in(state: InstrumentedAttribute[str], states: Sequence[DeliveryState]) -> ColumnElement[bool]:
+    """`state IN (...)` with the states written out, as in the table's partial indexes: SQLite uses one only where it sees its
+    condition in the statement, so bound values would read the whole ledger.
+    """
+    return state.in_(bindparam(None, list(states), expanding=True, literal_execute=True))
 
 
 def _claimed(row: Delivery, claimed_until: datetime) -> ClaimedDelivery:
