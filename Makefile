@@ -49,10 +49,10 @@ setup-dev: setup
 	@$(call install,requirements-dev.txt)
 
 test: setup-dev ## run the whole suite
-	$(PY) -m pytest -m "not full"
+	$(PY) -m pytest
 
 test-full: setup-dev ## run the suite over every database and server
-	$(PY) -m pytest
+	$(PY) -m pytest -m ""
 
 check: test lint types imports ## what CI runs
 
