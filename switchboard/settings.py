@@ -44,7 +44,11 @@ class Settings(BaseSettings):
         default=False, description="accept a self-signed certificate of a rediss:// server"
     )
     database_connections: int = Field(
-        default=18, ge=2, le=500, description="connections all processes of this deployment share"
+        default=5,
+        ge=2,
+        le=500,
+        description="connections to PostgreSQL that one process may hold; web, worker and expander have three times as many "
+        "together, a command adds its own, so 5 stays within 20",
     )
     public_url: str = Field(
         default="", description="our address as remotes see it, for example https://hub.example.org"
@@ -147,7 +151,7 @@ class Settings(BaseSettings):
     def _host_and_port(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
         for address in addresses:
             host, _, port = address.rpartition(":")
-            if not host or not port.isdigit():
+            if not host or not port.isdigit() or not 0 < int(port) < 65_536:
                 raise ValueError(f"{address!r} is not host:port")
         return addresses
 

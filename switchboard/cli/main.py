@@ -7,13 +7,16 @@ import sys
 from typing import Annotated
 
 import typer
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from switchboard import __version__, wiring
 from switchboard.cli import calendar, demo, doctor, operations, sandbox
-from switchboard.cli.output import console, errors
+from switchboard.cli.output import complain, say
 from switchboard.db import migrate as migrations
 from switchboard.errors import InvalidInputError, SwitchboardError
 from switchboard.logs import configure_logging
+from switchboard.services.doctor import in_words
 from switchboard.settings import load_settings
 
 app = typer.Typer(
@@ -57,13 +60,13 @@ def migrate(
     reached = migrations.migrate(settings.effective_database_url, revision)
     if settings.secret_keys and reached:
         wiring.keys().check()
-    console.print(f"The database is at revision {reached or 'base'}.")
+    say(f"The database is at revision {reached or 'base'}.")
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
-    console.print(__version__)
+    say(__version__)
 
 
 def main() -> None:
@@ -73,8 +76,17 @@ def main() -> None:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         app()
     except InvalidInputError as error:
-        errors.print(f"[red]{error.field}:[/red] {error}", highlight=False)
-        sys.exit(1)
+        complain(f"{error.field}: {error}")
     except SwitchboardError as error:
-        errors.print(f"[red]{error}[/red]", highlight=False)
-        sys.exit(1)
+        complain(str(error))
+    except SQLAlchemyError as error:
+        complain(
+            f"The database cannot be used: {in_words(error)}. Check DATABASE_URL, then run `python -m switchboard migrate`."
+        )
+    except RedisError as error:
+        complain(f"Redis cannot be used: {in_words(error)}. Check REDIS_URL, or start `python -m switchboard run`.")
+    except OSError as error:
+        complain(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+    else:
+        return
+    sys.exit(1)

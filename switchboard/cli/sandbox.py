@@ -7,7 +7,7 @@ import os
 import typer
 
 from switchboard import wiring
-from switchboard.cli.output import console
+from switchboard.cli.output import say
 from switchboard.errors import ConfigError, InvalidInputError, TransientError
 from switchboard.services.calendar.accounts import ConnectRequest
 
@@ -31,9 +31,9 @@ def connect() -> None:
         try:
             connected = wiring.calendar_accounts().connect(request, actor="sandbox")
         except (InvalidInputError, TransientError) as error:  # somebody changed the samples: the rest shall run
-            console.print(f"@{person} was not connected: {error}")
+            say(f"@{person} was not connected: {error}")
             continue
         wiring.calendar_polling().poll(connected.account_id)
         wiring.calendar_expansion().expand_account(connected.account_id)
         wiring.agendas().send_today(connected.subscriber_id)
-        console.print(f"@{person} is connected; today's agenda is on its way.")
+        say(f"@{person} is connected; today's agenda is on its way.")
