@@ -341,6 +341,9 @@ class CalendarAccounts:
         """Delete the account with its password, calendars, meetings and reminders; the last one takes the user along."""
         now = self._clock()
         with self._database.write() as session:
+            # Every writer locks the user before the account, so that none waits in a circle.
+            owner = select(CalendarAccount.subscriber_id).where(CalendarAccount.id == account_id)
+            session.execute(select(CalendarSubscriber.id).where(CalendarSubscriber.id.in_(owner)).with_for_update())
             account = _account(session, account_id)
             subscriber_id = account.subscriber_id
             session.execute(delete(CalendarAccount).where(CalendarAccount.id == account_id))
