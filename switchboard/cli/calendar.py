@@ -108,12 +108,15 @@ def watch(
 @app.command()
 def poll(account: Account) -> None:
     """Fetch what changed now, with progress, and expand it."""
+    view = _view(account)
     with progress_bar("Fetching") as progress, wiring.locks().require(f"calendar-account:{account}"):
         result = wiring.calendar_polling().poll(account, progress=progress)
     _expand(account)
     say(f"{result.outcome}: {result.changed} changed, {result.removed} removed.")
     if result.error is not None:
         say(result.error)
+    if result.outcome is PollOutcome.SKIPPED:
+        say(f"The account is {view.state}{f': {view.reason}' if view.reason else ''}.")
     if result.outcome is PollOutcome.CONTINUED:
         say("Its time was over; the next poll goes on from here.")
 
