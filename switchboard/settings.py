@@ -144,6 +144,8 @@ class Settings(BaseSettings):
     def _http(cls, url: str) -> str:
         if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
             raise ValueError("must be a whole address that begins with https:// (or http://)")
+        if url and not _has_usable_port(url):
+            raise ValueError("names a port that is none")
         return url.rstrip("/")
 
     @field_validator("allowed_private_addresses")
@@ -241,6 +243,13 @@ def _is_locked(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
+        return False
+
+
+def _has_usable_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
         return False
 
 

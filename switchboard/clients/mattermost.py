@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from switchboard.clients.http_connection import AnswerLostError, HttpAnswer, KeptConnection, NotConnectedError
 from switchboard.errors import (
     AuthError,
+    ConfigError,
     NotFoundError,
     RateLimitedError,
     RemoteRejectedError,
@@ -62,8 +63,10 @@ class MattermostClient:
     """
 
     def __init__(self, url: str, token: str) -> None:
+        if not token.isascii() or not token.isprintable():
+            raise ConfigError("MATTERMOST_TOKEN holds characters that no token has: copy it again")
         self._url = url.rstrip("/")
-        self._path = f"{urlsplit(self._url).path}/api/v4"
+        self._path = f"{quote(urlsplit(self._url).path, safe='/%')}/api/v4"
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": "Switchboard", "Accept": "application/json"}
         self._local = threading.local()
 

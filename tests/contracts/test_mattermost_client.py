@@ -20,6 +20,7 @@ from switchboard.clients.mattermost import MattermostClient
 from switchboard.deadlines import DeadlinePassedError, deadline_in
 from switchboard.errors import (
     AuthError,
+    ConfigError,
     NotFoundError,
     RateLimitedError,
     RemoteRejectedError,
@@ -332,6 +333,13 @@ def test_neither_a_proxy_nor_a_netrc_of_the_host_sees_or_replaces_the_token(
         MattermostClient(server.url, SECRET).me()
         assert proxy.connections == 0
         assert f"Authorization: Bearer {SECRET}\r\n".encode() in server.requests[0]
+
+
+@pytest.mark.parametrize("token", [f"{SECRET}\n", f"{SECRET}\r\nX: y", f"{SECRET}ю"])
+def test_a_token_that_no_header_can_hold_is_a_mistake_in_the_settings(token: str) -> None:
+    with pytest.raises(ConfigError, match="MATTERMOST_TOKEN") as caught:
+        MattermostClient("http://127.0.0.1:1", token)
+    assert SECRET not in str(caught.value)
 
 
 def test_no_token_in_the_repr() -> None:

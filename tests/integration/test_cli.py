@@ -256,6 +256,7 @@ def test_an_account_that_is_not_there_is_said_in_words(run: CommandLine, argumen
         ("--agenda-time", "24:00"),
         ("--weekdays", "0,8"),
         ("--weekdays", "monday"),
+        ("--weekdays", "[/red]"),
         ("--reminder-minutes", "-5"),
         ("--reminder-minutes", "ten"),
     ],

@@ -79,6 +79,7 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, alo
         ("REDIS_URL", "cache.example.org:6379"),
         ("DATABASE_URL", "postgresql"),
         ("PUBLIC_URL", "hub.example.org"),
+        ("PUBLIC_URL", "https://hub.example.org:port"),
         ("PORT", "65536"),
         ("CALENDAR_POLL_SECONDS", "1"),
         ("RETENTION_DAYS", "0"),
