@@ -296,6 +296,24 @@ def test_a_meeting_moved_between_due_and_send_is_told_with_its_new_time_alone(de
     assert reminders[1].key in deployment.keys(person)
 
 
+def test_a_meeting_moved_away_before_its_reminder_was_sent_and_then_back_is_told_once(deployment: Deployment) -> None:
+    [person] = deployment.people(1, meeting_in=timedelta(minutes=9))
+    assert person.meeting is not None
+    with deployment.mattermost_down():
+        deployment.tick(REMINDERS)
+        deployment.wait(lambda: _tries(deployment, [person]) > 0, "a try")
+        deployment.wait(lambda: deployment.states(person) == [State.PENDING], "its record")
+        deployment.move(person, timedelta(minutes=40))
+        deployment.poll(person)
+    deployment.settle([person])
+    assert deployment.received(person) == ["agenda"]
+    for _time in range(2):
+        deployment.move(person, person.meeting.start - now())
+        deployment.poll(person)
+        deployment.settle([person])
+        assert deployment.received(person) == ONE_OF_EACH
+
+
 def test_a_meeting_made_five_minutes_ahead_is_told_at_once(deployment: Deployment) -> None:
     person = deployment.with_meeting(deployment.connect(), timedelta(minutes=5))
     deployment.poll(person)

@@ -6,7 +6,8 @@
 
 Every transition is an UPDATE guarded by state and fence; its row count decides whether it took place. CLAIMED whose lease
 ended goes back to PENDING, because nothing was sent; SENDING whose lease ended is UNCERTAIN, because something may have
-been. Of one subject only the oldest open row may be claimed.
+been. EXPIRED was never sent, and is PENDING again when it is entered again in time. Of one subject only the oldest open row
+may be claimed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from switchboard.db.models import OPEN_STATES, Delivery, DeliveryState
 from switchboard.db.models.deliveries import HELD_STATES, WAITING_STATES
-from switchboard.db.upsert import insert_ignoring_conflicts
+from switchboard.db.upsert import MAX_PARAMETERS, insert_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,29 +72,49 @@ class DeliveryRepository:
         self._session = session
 
     def add(self, deliveries: Sequence[NewDelivery], now: datetime) -> list[int]:
-        """Enter messages; those whose key stands already are left out. Return the ids of the new rows, in order."""
-        return insert_ignoring_conflicts(
-            self._session,
-            Delivery,
-            [
-                {
-                    "channel": new.channel,
-                    "kind": new.kind,
-                    "key": new.key,
-                    "subject": new.subject,
-                    "recipient": new.recipient,
-                    "body": dict(new.body),
-                    "state": DeliveryState.PENDING,
-                    "fence": 0,
-                    "attempts": 0,
-                    "next_attempt_at": now,
-                    "expires_at": new.expires_at,
-                    "created_at": now,
-                }
-                for new in deliveries
-            ],
-            Delivery.id,
-        )
+        """Enter messages; those whose key stands already are left out. Return the ids of the new rows, in order.
+
+        One that expired was provably not sent: wanted again while it is of use (a meeting moved away and back), it waits
+        again and counts as new.
+        """
+        rows = [
+            {
+                "channel": new.channel,
+                "kind": new.kind,
+                "key": new.key,
+                "subject": new.subject,
+                "recipient": new.recipient,
+                "body": dict(new.body),
+                "state": DeliveryState.PENDING,
+                "fence": 0,
+                "attempts": 0,
+                "next_attempt_at": now,
+                "expires_at": new.expires_at,
+                "created_at": now,
+            }
+            for new in deliveries
+        ]
+        made = {row.key: row.id for row in insert_new(self._session, Delivery, rows, Delivery.id, Delivery.key)}
+        known = [new.key for new in deliveries if new.key not in made]
+        return sorted([*made.values(), *self._revive(known, now)])
+
+    def _revive(self, keys: Sequence[str], now: datetime) -> list[int]:
+        """Bring expired rows that are still of use back to PENDING; return their ids."""
+        revived: list[int] = []
+        for start in range(0, len(keys), MAX_PARAMETERS // 2):
+            revived += self._session.scalars(
+                update(Delivery)
+                .where(
+                    Delivery.key.in_(keys[start : start + MAX_PARAMETERS // 2]),
+                    Delivery.state == DeliveryState.EXPIRED,
+                    Delivery.body.is_not(None),
+                    or_(Delivery.expires_at.is_(None), Delivery.expires_at > now),
+                )
+                .values(state=DeliveryState.PENDING, next_attempt_at=now, finished_at=None, reason=None)
+                .returning(Delivery.id)
+                .execution_options(synchronize_session=False)
+            )
+        return revived
 
     def claim(
         self,
