@@ -44,6 +44,7 @@ OTHER_VARIABLES = (
         "DYNO",
         "set by Heroku-style hosts: `run` then refuses the embedded database and Valkey, and Flower listens at PORT",
     ),
+    ("SSL_CERT_FILE", "authorities to trust, for a Mattermost server with a certificate of its own"),
     ("SWITCHBOARD_SPECS", "folder of vendors' specifications against which tests hold the twins; without it they skip"),
 )
 ANSWERS = (
