@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from switchboard.clients.http_connection import AnswerLostError, HttpAnswer, KeptConnection, NotConnectedError
 from switchboard.errors import (
@@ -66,7 +66,6 @@ class MattermostClient:
         if not token.isascii() or not token.isprintable():
             raise ConfigError("MATTERMOST_TOKEN holds characters that no token has: copy it again")
         self._url = url.rstrip("/")
-        self._path = f"{quote(urlsplit(self._url).path, safe='/%')}/api/v4"
         self._headers = {"Authorization": f"Bearer {token}", "User-Agent": "Switchboard", "Accept": "application/json"}
         self._local = threading.local()
 
@@ -139,7 +138,7 @@ class MattermostClient:
             if not value or not value.replace("-", "").replace("_", "").replace(".", "").isalnum():
                 raise NotFoundError(f"{method} {route}: {name} is not an id")
         what = f"Mattermost: {method} {route}"
-        target = self._path + route.format(**{name: quote(value) for name, value in ids.items()})
+        target = "/api/v4" + route.format(**{name: quote(value) for name, value in ids.items()})
         lost = UncertainError if effect else RemoteUnavailableError
         try:
             answer = self._connection().request(

@@ -26,7 +26,6 @@ from switchboard.errors import (
     RemoteRejectedError,
     RemoteUnavailableError,
     SwitchboardError,
-    TransientError,
     UncertainError,
 )
 from tests.contracts.raw_server import RawServer, answer, reset, running_raw_server, self_signed
@@ -133,21 +132,22 @@ def test_a_certificate_that_is_not_valid_is_no_connection_and_gets_no_token(tmp_
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_server_that_speaks_no_tls_is_no_connection() -> None:
+def test_a_broken_tls_line_is_never_taken_for_no_connection() -> None:
     with running_raw_server(answering(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
-        with pytest.raises(RemoteUnavailableError, match="no TLS connection") as caught:
-            post(MattermostClient(server.url.replace("http:", "https:"), SECRET))
+        client = MattermostClient(server.url.replace("http:", "https:"), SECRET)
+        with pytest.raises(UncertainError) as caught:
+            post(client)
         assert_discreet(caught.value)
+        with pytest.raises(RemoteUnavailableError):
+            client.me()
 
 
 @pytest.fixture
-def trusted(tmp_path: Path) -> Iterator[ssl.SSLContext]:
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     """A server's context whose certificate the client trusts."""
     context, certificate = self_signed(tmp_path)
-    client_side = http_connection._tls_context()
-    client_side.load_verify_locations(certificate)
-    yield context
-    http_connection._tls_context.cache_clear()
+    monkeypatch.setenv(http_connection.TRUST_VARIABLE, str(certificate))
+    return context
 
 
 def test_a_trusted_server_is_spoken_to_over_one_tls_connection(trusted: ssl.SSLContext) -> None:
@@ -172,13 +172,6 @@ def test_a_tls_line_that_breaks_after_the_request_leaves_a_post_uncertain(truste
 def silent(server: RawServer, line: socket.socket) -> None:
     server.read_request(line)
     line.recv(1)
-
-
-def trickling(server: RawServer, line: socket.socket) -> None:
-    server.read_request(line)
-    for byte in ME:
-        line.sendall(bytes([byte]))
-        time.sleep(0.05)
 
 
 def trickling_body(server: RawServer, line: socket.socket) -> None:
@@ -207,7 +200,6 @@ def reset_in_the_answer(server: RawServer, line: socket.socket) -> None:
 
 LOST: dict[str, Behaviour] = {
     "silence": silent,
-    "a trickle of header bytes": trickling,
     "a trickle of body bytes": trickling_body,
     "reset before the request": reset_at_once,
     "reset after the request": reset_after_the_request,
@@ -486,13 +478,15 @@ def test_after_the_deadline_nothing_is_sent() -> None:
         assert server.connections == 0
 
 
-def test_a_deadline_that_passes_while_connecting_sends_no_post(tmp_path: Path) -> None:
+def test_a_handshake_that_hangs_ends_at_the_deadline_and_leaves_a_post_uncertain() -> None:
     def slow_handshake(server: RawServer, line: socket.socket) -> None:
         time.sleep(1)
 
     with running_raw_server(slow_handshake) as server, deadline_in(0.3):
-        with pytest.raises(TransientError):
+        begun = time.monotonic()
+        with pytest.raises(UncertainError):
             post(MattermostClient(server.url.replace("http:", "https:"), SECRET))
+        assert time.monotonic() - begun < 0.9
         assert server.requests == []
 
 

@@ -30,6 +30,16 @@ def test_a_person_is_found_by_name_by_at_name_and_by_id(twin: MattermostTwin, pe
     assert anna is not None
     assert (anna.username, anna.email, anna.locale) == ("anna", "anna@example.org", "ru")
     assert people.find("@anna") == people.find(twin.user_id("anna")) == anna
+    assert anna.direct_channel_id is not None
+
+
+def test_the_channel_of_a_person_is_the_one_that_messages_go_to(twin: MattermostTwin, people: MattermostPeople) -> None:
+    anna = people.find("anna")
+    assert anna is not None
+    MattermostClient(twin.url, twin.bot_token).create_post(
+        str(anna.direct_channel_id), "hello", props={}, pending_post_id="one"
+    )
+    assert [post["message"] for post in twin.posts_to("anna")] == ["hello"]
 
 
 def test_a_name_that_looks_like_an_id_is_found_too(twin: MattermostTwin, people: MattermostPeople) -> None:

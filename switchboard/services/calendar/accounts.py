@@ -68,13 +68,14 @@ class UnknownAccountError(NotFoundError):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A Mattermost user; `zone` is an IANA name, or empty where the profile has none."""
+    """A Mattermost user; `zone` is an IANA name, or empty where the profile has none. Messages go to `direct_channel_id`."""
 
     id: str
     username: str
     email: str
     locale: str
     zone: str = ""
+    direct_channel_id: str | None = None
 
 
 class People(Protocol):
