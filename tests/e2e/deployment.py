@@ -61,6 +61,7 @@ POLLS, AGENDAS, REMINDERS, LEDGER = (
 )
 SEND = "delivery.mattermost.send"
 POSTS: dict[str, Any] = {"method": "POST", "path": "/api/v4/posts"}
+WAIT_S = 40.0  # nothing here takes long; a busy machine may
 POLLS_A_SCAN = 10  # at least so many are begun at once, however few accounts there are
 PENDING_POST_MEMORY_S = 31  # a little more than Mattermost remembers a pending_post_id
 
@@ -346,7 +347,7 @@ class Deployment:
             prefix = f"{KEY_PREFIX}scan:"
             return {str(key).removeprefix(prefix) for key in client.scan_iter(f"{prefix}*")}
 
-    def wait(self, holds: Callable[[], bool], what: str, *, seconds: float = 20) -> None:
+    def wait(self, holds: Callable[[], bool], what: str, *, seconds: float = WAIT_S) -> None:
         """Wait until something holds; AssertionError with the processes' last words."""
         end = time.monotonic() + seconds
         while not holds():
@@ -355,11 +356,11 @@ class Deployment:
                 raise AssertionError(f"waited {seconds} s for {what}; the processes said:\n{log}")
             time.sleep(0.03)
 
-    def settle(self, people: Sequence[Person], *, seconds: float = 20) -> None:
+    def settle(self, people: Sequence[Person], *, seconds: float = WAIT_S) -> None:
         """Tick, and pass every wait, until nothing of these people is due or open; then provoke repeats, which must not be.
 
         A worker that ended is started again. Provoked is what a broker may do: it delivers again whatever was not
-        acknowledged, and every message twice.
+        acknowledged, and every message twice. No poll may be due any more: its second copy would wait for the first one's lock.
         """
         end = time.monotonic() + seconds
         while self._unfinished(people):

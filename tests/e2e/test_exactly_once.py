@@ -176,7 +176,7 @@ def test_a_broker_that_is_killed_or_emptied_loses_no_message_and_doubles_none(
         time.sleep(0.5)
         deployment.valkey.start()
     os.kill(worker.pid, signal.SIGCONT)
-    deployment.settle(people, seconds=40)
+    deployment.settle(people)
     assert [deployment.received(one) for one in people] == [ONE_OF_EACH] * 3
 
 
@@ -186,7 +186,7 @@ def test_two_beats_double_nothing(deployment: Deployment, scheduler: str) -> Non
     people = deployment.people(4)
     for _beat in range(2):
         deployment.beat(scheduler)
-    deployment.wait(lambda: all(deployment.received(one) == ONE_OF_EACH for one in people), "the messages", seconds=30)
+    deployment.wait(lambda: all(deployment.received(one) == ONE_OF_EACH for one in people), "the messages")
     time.sleep(3)
     deployment.kill_all("beat")
     deployment.settle(people)
@@ -323,6 +323,7 @@ def test_a_meeting_made_five_minutes_ahead_is_told_at_once(deployment: Deploymen
 
 def test_after_a_downtime_over_its_time_the_agenda_comes_late_and_once(deployment: Deployment) -> None:
     person = deployment.connect()
+    deployment.poll(person)
     deployment.kill(deployment.the_worker())
     with deployment.database.write() as session:
         due = now() - timedelta(hours=2)
