@@ -11,8 +11,7 @@ SCHEDULE: dict[str, dict[str, str | int]] = {
     "reminders that are due": {"task": "calendar.reminders.scan_due", "every_s": 15, "expires_s": 15},
     "agendas that are due": {"task": "calendar.agendas.scan_due", "every_s": 15, "expires_s": 15},
     "objects that wait for expansion": {"task": "calendar.occurrences.scan_waiting", "every_s": 60, "expires_s": 60},
-    # also finds what a killed poll or expansion left behind, so it comes often
-    "occurrences that run out": {"task": "calendar.occurrences.extend_horizon", "every_s": 60, "expires_s": 60},
+    "occurrences that run out": {"task": "calendar.occurrences.extend_horizon", "every_s": 3600, "expires_s": 1800},
     "open deliveries": {"task": "delivery.ledger.scan_open", "every_s": 15, "expires_s": 15},
     "what was kept long enough": {"task": "upkeep.retention.erase", "daily_at": "03:10", "expires_s": 21_600},
 }

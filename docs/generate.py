@@ -33,10 +33,6 @@ from tasks.app import app as celery_app
 ROOT = Path(__file__).parents[1]
 POSTGRESQL = make_url("postgresql+psycopg://").get_dialect()()
 NOTE = "<!-- Written by `python -m docs.generate` from the code; change it there. -->\n"
-SETTINGS_WITHOUT_WORDS = {
-    "log_level": "least level of the log lines that are written",
-    "flower_port": "port of Flower on loopback; as an app of its own it listens at PORT",
-}
 OTHER_VARIABLES = (
     ("CALENDAR_PASSWORD", "the app password for `calendar connect` and `calendar password`, instead of typing it"),
     ("SANDBOX_SAMPLES", "`empty`: the sandbox starts with empty calendars and connects nobody"),
@@ -137,7 +133,7 @@ def _default(field: FieldInfo) -> str:
 
 
 def _meaning(name: str, field: FieldInfo) -> str:
-    text = field.description or SETTINGS_WITHOUT_WORDS[name]
+    text = field.description or name
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return f"{text} ({', '.join(choices)})" if choices else text
 

@@ -69,7 +69,9 @@ class Settings(BaseSettings):
     body_read_seconds: float = Field(default=10.0, gt=0, description="time a client has to send its whole request body")
     worker_threads: int = Field(default=12, ge=1, le=256, description="threads of the worker process")
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="least level of the log lines that are written"
+    )
     log_format: Literal["auto", "json", "pretty"] = Field(
         default="auto", description="auto: pretty on a terminal, else JSON"
     )
@@ -78,7 +80,9 @@ class Settings(BaseSettings):
     flower_password: SecretStr | None = Field(
         default=None, description="password that opens Flower; embedded mode makes one"
     )
-    flower_port: int = Field(default=5555, ge=0, le=65535)
+    flower_port: int = Field(
+        default=5555, ge=0, le=65535, description="port of Flower on loopback; as an app of its own it listens at PORT"
+    )
     flower_writable: bool = Field(
         default=False, description="let whoever opens Flower also control workers and run tasks"
     )

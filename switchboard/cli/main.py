@@ -21,7 +21,6 @@ from switchboard.settings import load_settings
 
 app = typer.Typer(
     name="switchboard",
-    help="Connects people, chats, calendars and tools. Start with `run --sandbox` or `doctor`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,6 +32,14 @@ app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.command("deliveries")(operations.deliveries)
 app.command("audit")(operations.audit)
+
+
+@app.callback()
+def prepare(context: typer.Context) -> None:
+    """Connects people, chats, calendars and tools. Start with `run --sandbox` or `doctor`."""
+    if context.invoked_subcommand != "version":
+        configure_logging(load_settings())
+        logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 @app.command()
@@ -72,8 +79,6 @@ def version() -> None:
 def main() -> None:
     """Run a command; errors that are ours come out as one sentence and exit status 1."""
     try:
-        configure_logging(load_settings())
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         app()
     except InvalidInputError as error:
         complain(f"{error.field}: {error}")

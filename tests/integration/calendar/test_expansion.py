@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from switchboard.db.models import Calendar, CalendarAccount, CalendarObject, CalendarOccurrence, CalendarReminder
+from switchboard.domain.calendar.expansion import expand as expand_object
 from switchboard.services.calendar import expansion as module
 from switchboard.services.calendar.expansion import BATCH, BUDGET, HORIZON, HORIZON_SLACK, MAX_ATTEMPTS
 from tests.integration.calendar.household import NOW, Household, ics, meeting
@@ -42,9 +43,9 @@ def calendar(household: Household) -> Calendar:
     return household.calendar(household.person("anna"))
 
 
-def on_each(monkeypatch: pytest.MonkeyPatch, before: Callable[[bytes], None]) -> None:
+def on_each(monkeypatch: pytest.MonkeyPatch, before: Callable[[bytes], object]) -> None:
     """Call `before` with each object that is about to be expanded."""
-    original = module.expand
+    original = expand_object
 
     def expand(raw: bytes, **options: Any) -> object:
         before(raw)
@@ -327,7 +328,7 @@ def test_an_expansion_out_of_time_says_that_work_is_left_and_goes_on(
     for number in range(5):
         household.put(calendar, meeting(f"m{number}", NOW + timedelta(hours=1)))
     seconds = BUDGET.total_seconds() / 2
-    on_each(monkeypatch, lambda _raw: household.clock.forward(seconds=seconds) and None)
+    on_each(monkeypatch, lambda _raw: household.clock.forward(seconds=seconds))
     report = household.expand(calendar)
     assert (report.expanded, report.more) == (2, True)
     while household.expand(calendar).more:

@@ -363,9 +363,10 @@ def test_scans_expansions_and_changes_of_settings_at_once_lose_and_double_nothin
 
 def during_expansion(monkeypatch: pytest.MonkeyPatch, what: Callable[[], None]) -> None:
     """Do `what` once, between the claim of a batch and its storing."""
+    from switchboard.domain.calendar.expansion import expand as expand_object  # noqa: PLC0415
     from switchboard.services.calendar import expansion as module  # noqa: PLC0415
 
-    original, left = module.expand, [what]
+    original, left = expand_object, [what]
 
     def expand(*args: object, **options: object) -> object:
         if left:
