@@ -249,6 +249,19 @@ def change_settings(household: Household, person: CalendarSubscriber, **values: 
         rearm(session, person.id, household.clock())
 
 
+def test_a_change_of_minutes_tells_nothing_again_and_loses_nothing_that_is_due(household: Household) -> None:
+    anna = household.person("anna", minutes=(10,))
+    household.expand_all(household.calendar(anna), meeting("Plan", IN_AN_HOUR))
+    household.clock.now = IN_AN_HOUR - timedelta(minutes=10)
+    change_settings(household, anna, reminder_minutes=[12, 5])
+    assert len(household.tick()) == 1, "the reminder of ten minutes was due before the change"
+    household.clock.forward(minutes=1)
+    change_settings(household, anna, reminder_minutes=[15, 5])
+    assert household.tick() == []
+    household.clock.now = IN_AN_HOUR - timedelta(minutes=5)
+    assert len(household.tick()) == 1
+
+
 def test_a_change_of_minutes_re_arms_what_is_to_come(household: Household) -> None:
     anna, boris = household.person("anna"), household.person("boris")
     calendar = household.calendar(anna)
