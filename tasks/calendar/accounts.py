@@ -19,7 +19,7 @@ def scan_due() -> int:
 @app.task(name="calendar.accounts.poll", soft_time_limit=120)
 def poll(*, account_id: int) -> str:
     """Fetch what changed in an account's calendars; return the outcome."""
-    with wiring.locks().require(f"calendar-account:{account_id}", lease_s=45):
+    with wiring.locks().require(f"calendar-account:{account_id}", lease_s=180):
         result = wiring.calendar_polling().poll(account_id)
     if result.needs_expansion:
         expand.delay(account_id=account_id)
