@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Select, Update, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Update, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from switchboard.db.claims import found_once
 from switchboard.db.models import OPEN_STATES, Delivery, DeliveryState
 from switchboard.db.models.deliveries import HELD_STATES, WAITING_STATES
 from switchboard.db.upsert import MAX_PARAMETERS, insert_new
@@ -153,7 +154,7 @@ class DeliveryRepository:
         held = DeliveryState.CLAIMED if state is DeliveryState.PENDING else state
         claimed = self._session.scalars(
             update(Delivery)
-            .where(Delivery.id.in_(self._unlocked(due)), Delivery.state == state)
+            .where(Delivery.id.in_(found_once(due)), Delivery.state == state)
             .values(state=held, owner=owner, fence=Delivery.fence + 1, claimed_until=now + lease)
             .returning(Delivery)
             .execution_options(synchronize_session=False, populate_existing=True)
@@ -324,12 +325,6 @@ class DeliveryRepository:
     def _count(self, statement: Update, rows: list[dict[str, Any]] | None = None) -> int:
         result = self._session.execute(statement.execution_options(synchronize_session=False), rows)
         return int(cast("CursorResult[Any]", result).rowcount)
-
-    def _unlocked(self, due: Select[int]) -> Select[int]:
-        """On PostgreSQL, pass over rows that another claimer has in hand; SQLite has one writer at a time."""
-        if self._session.get_bind().dialect.name == "postgresql":
-            return due.with_for_update(skip_locked=True, of=Delivery)
-        return due
 
 
 def _in(state: InstrumentedAttribute[str], states: Sequence[DeliveryState]) -> ColumnElement[bool]:
