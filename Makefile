@@ -28,7 +28,7 @@ define install
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-dev test test-full check lint types imports bench migrate lock clean
+.PHONY: help run setup setup-dev test test-full check lint types imports bench docs migrate lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -e 's/:.*## /\t/' | awk -F '\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -49,10 +49,10 @@ setup-dev: setup
 	@$(call install,requirements-dev.txt)
 
 test: setup-dev ## run the whole suite
-	$(PY) -m pytest -m "not full"
+	$(PY) -m pytest
 
 test-full: setup-dev ## run the suite over every database and server
-	$(PY) -m pytest
+	$(PY) -m pytest -m ""
 
 check: test lint types imports ## what CI runs
 
@@ -68,6 +68,9 @@ imports: setup-dev ## who may import whom
 
 bench: setup-dev ## measure: make bench NAME=reminder_scan
 	$(PY) -m benchmarks $(NAME)
+
+docs: setup-dev ## write the reference pages and .env.example from the code
+	$(PY) -m docs.generate
 
 migrate: setup ## bring the database to the newest schema
 	$(PY) -m switchboard migrate

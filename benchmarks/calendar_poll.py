@@ -132,7 +132,9 @@ def _service(database: Database, server: Server) -> CalendarPolling:
     guard = AddressGuard([server.url.removeprefix("http://")])
 
     def open_server(url: str, login: str, password: str) -> CaldavClient:
-        return CaldavClient(url, login, password, guard=guard, timeout_s=300, deadline_s=600)  # a cold server takes long
+        return CaldavClient(
+            url, login, password, guard=guard, timeout_s=300, deadline_s=600
+        )  # a cold server takes long
 
     return CalendarPolling(
         database, open_server, BOX, _Nobody(), lambda: datetime.now(UTC), poll_period_s=120, budget_s=600

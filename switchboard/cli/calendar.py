@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from switchboard import wiring
-from switchboard.cli.output import console, print_json, print_table, progress_bar
+from switchboard.cli.output import console, print_json, print_table, progress_bar, say
 from switchboard.errors import InvalidInputError
 from switchboard.services.calendar.accounts import AccountView, CalendarView, ConnectRequest, SubscriberSettings
 from switchboard.services.calendar.polling import PollOutcome
@@ -46,9 +46,9 @@ def connect(
         zone=zone,
         calendars=tuple(calendar or ()),
     )
-    with console.status(f"Asking the server of {login} ..."):
+    with console.status("Asking the server ..."):
         connected = wiring.calendar_accounts().connect(request, actor="cli")
-    console.print(
+    say(
         f"Account {connected.account_id} {'is connected' if connected.created else 'has its new password'}; "
         "its first poll is due now."
     )
@@ -108,14 +108,17 @@ def watch(
 @app.command()
 def poll(account: Account) -> None:
     """Fetch what changed now, with progress, and expand it."""
+    view = _view(account)
     with progress_bar("Fetching") as progress, wiring.locks().require(f"calendar-account:{account}"):
         result = wiring.calendar_polling().poll(account, progress=progress)
     _expand(account)
-    console.print(f"{result.outcome}: {result.changed} changed, {result.removed} removed.")
+    say(f"{result.outcome}: {result.changed} changed, {result.removed} removed.")
     if result.error is not None:
-        console.print(result.error)
+        say(result.error)
+    if result.outcome is PollOutcome.SKIPPED:
+        say(f"The account is {view.state}{f': {view.reason}' if view.reason else ''}.")
     if result.outcome is PollOutcome.CONTINUED:
-        console.print("Its time was over; the next poll goes on from here.")
+        say("Its time was over; the next poll goes on from here.")
 
 
 @app.command()
@@ -129,10 +132,10 @@ def agenda(
     view = _view(account)
     now = wiring.utc_now()
     for day in range(days):
-        console.print(wiring.agendas().preview(view.subscriber_id, now + timedelta(days=day)), highlight=False)
+        say(wiring.agendas().preview(view.subscriber_id, now + timedelta(days=day)))
     if send:
         when = wiring.agendas().send_today(view.subscriber_id)
-        console.print(f"The agenda goes out at {when:%H:%M:%S} UTC, unless today's was sent before.")
+        say(f"The agenda goes out at {when:%H:%M:%S} UTC, unless today's was sent before.")
 
 
 @app.command()
@@ -171,14 +174,14 @@ def configure(
     )
     for changed in wiring.calendar_accounts().configure(_view(account).subscriber_id, settings, actor="cli"):
         _expand(changed)
-    console.print("The settings are stored.")
+    say("The settings are stored.")
 
 
 @app.command()
 def password(account: Account) -> None:
     """Store a new app password after the server accepted it; a paused account goes on."""
     wiring.calendar_accounts().update_password(account, _password(), actor="cli")
-    console.print("The server accepted the new password; the account is active.")
+    say("The server accepted the new password; the account is active.")
 
 
 @app.command()
@@ -190,7 +193,7 @@ def disconnect(account: Account, *, yes: Annotated[bool, typer.Option(help="Do n
             f"Delete account {account} ({view.login} of @{view.username}) and all that is stored of it?", abort=True
         )
     wiring.calendar_accounts().disconnect(account, actor="cli")
-    console.print(f"Account {account} is deleted.")
+    say(f"Account {account} is deleted.")
 
 
 def _expand(account: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from switchboard import wiring
 from switchboard.cli.output import errors, print_json, print_table
@@ -40,7 +41,7 @@ def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, 
             [
                 (
                     f.name,
-                    f"[{COLOURS[f.verdict]}]{f.verdict}[/]",
+                    Text(f.verdict, style=COLOURS[f.verdict]),
                     "" if f.verdict is Verdict.SKIPPED else round(f.seconds * 1000),
                     f.detail,
                     f.advice,

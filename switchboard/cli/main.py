@@ -7,18 +7,20 @@ import sys
 from typing import Annotated
 
 import typer
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 from switchboard import __version__, wiring
 from switchboard.cli import calendar, demo, doctor, mattermost, operations, sandbox
-from switchboard.cli.output import console, errors
+from switchboard.cli.output import complain, say
 from switchboard.db import migrate as migrations
 from switchboard.errors import InvalidInputError, SwitchboardError
 from switchboard.logs import configure_logging
+from switchboard.services.doctor import in_words
 from switchboard.settings import load_settings
 
 app = typer.Typer(
     name="switchboard",
-    help="Connects people, chats, calendars and tools. Start with `run --sandbox` or `doctor`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,6 +33,14 @@ app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.command("deliveries")(operations.deliveries)
 app.command("audit")(operations.audit)
+
+
+@app.callback()
+def prepare(context: typer.Context) -> None:
+    """Connects people, chats, calendars and tools. Start with `run --sandbox` or `doctor`."""
+    if context.invoked_subcommand != "version":
+        configure_logging(load_settings())
+        logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 @app.command()
@@ -58,24 +68,31 @@ def migrate(
     reached = migrations.migrate(settings.effective_database_url, revision)
     if settings.secret_keys and reached:
         wiring.keys().check()
-    console.print(f"The database is at revision {reached or 'base'}.")
+    say(f"The database is at revision {reached or 'base'}.")
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
-    console.print(__version__)
+    say(__version__)
 
 
 def main() -> None:
     """Run a command; errors that are ours come out as one sentence and exit status 1."""
     try:
-        configure_logging(load_settings())
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         app()
     except InvalidInputError as error:
-        errors.print(f"[red]{error.field}:[/red] {error}", highlight=False)
-        sys.exit(1)
+        complain(f"{error.field}: {error}")
     except SwitchboardError as error:
-        errors.print(f"[red]{error}[/red]", highlight=False)
-        sys.exit(1)
+        complain(str(error))
+    except SQLAlchemyError as error:
+        complain(
+            f"The database cannot be used: {in_words(error)}. Check DATABASE_URL, then run `python -m switchboard migrate`."
+        )
+    except RedisError as error:
+        complain(f"Redis cannot be used: {in_words(error)}. Check REDIS_URL, or start `python -m switchboard run`.")
+    except OSError as error:
+        complain(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+    else:
+        return
+    sys.exit(1)

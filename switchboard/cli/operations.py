@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from switchboard import wiring
-from switchboard.cli.output import console, print_json, print_table, progress_bar
+from switchboard.cli.output import print_json, print_table, progress_bar, say
 from switchboard.db.models import DeliveryState
 
 keys_app = typer.Typer(help="The keys that encrypt stored secrets.", no_args_is_help=True)
@@ -61,11 +61,11 @@ def rotate() -> None:
     """Encrypt every stored secret with the newest key of SECRET_KEYS; older keys may be dropped afterwards."""
     with progress_bar("Encrypting") as progress:
         count = wiring.keys().rotate(progress)
-    console.print(f"{count} secrets are encrypted with the newest key. Older keys can leave SECRET_KEYS now.")
+    say(f"{count} secrets are encrypted with the newest key. Older keys can leave SECRET_KEYS now.")
 
 
 @keys_app.command("check")
 def check() -> None:
     """Say whether SECRET_KEYS opens what is stored."""
     wiring.keys().check()
-    console.print("SECRET_KEYS opens the stored secrets.")
+    say("SECRET_KEYS opens the stored secrets.")

@@ -11,6 +11,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 PIPED_WIDTH = 160
 console = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
@@ -18,9 +19,9 @@ errors = Console(stderr=True)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str) -> None:
-    """A table, or the sentence `empty` where there are no rows."""
+    """A table, or the sentence `empty` where there are no rows. A cell that shall have a colour is a `Text`."""
     if not rows:
-        console.print(empty)
+        say(empty)
         return
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in columns:
@@ -30,9 +31,19 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     console.print(table)
 
 
+def say(text: str) -> None:
+    """A sentence as it is: what people and servers wrote into it has no power over its looks."""
+    console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """The same on standard error, in red."""
+    errors.print(text, style="red", markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
 def print_json(value: object) -> None:
     """One line of JSON, for programs."""
-    console.print(json.dumps(value, ensure_ascii=False, default=str), soft_wrap=True, markup=False, highlight=False)
+    say(json.dumps(value, ensure_ascii=False, default=str))
 
 
 @contextmanager
@@ -55,9 +66,11 @@ class ProgressCallback:
         self._progress.update(self._task, completed=done, total=total)
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> Text:
+    if isinstance(value, Text):
+        return value
     if value is None:
-        return "-"
+        return Text("-")
     if isinstance(value, datetime):
-        return value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-    return str(value)
+        return Text(value.astimezone().strftime("%Y-%m-%d %H:%M:%S"))
+    return Text("".join(character for character in str(value) if character.isprintable()))

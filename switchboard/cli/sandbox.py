@@ -7,8 +7,8 @@ import os
 import typer
 
 from switchboard import wiring
-from switchboard.cli.output import console
-from switchboard.errors import ConfigError, InvalidInputError, TransientError
+from switchboard.cli.output import say
+from switchboard.errors import ConfigError, InvalidInputError, PermanentError, TransientError
 from switchboard.processes.process_list import SAMPLES_VARIABLE
 from switchboard.services.calendar.accounts import ConnectRequest
 from switchboard.services.mattermost_commands import TRIGGERS
@@ -28,8 +28,11 @@ def connect() -> None:
     if not url:
         raise ConfigError("the sandbox is not running here: start it with `make run`")
     if SANDBOX_ADMIN_TOKEN in os.environ:
-        wiring.install_commands([TEAM], admin_token=os.environ[SANDBOX_ADMIN_TOKEN])
-        console.print(f"/{TRIGGERS[0]} works in the team {TEAM}.")
+        try:
+            wiring.install_commands([TEAM], admin_token=os.environ[SANDBOX_ADMIN_TOKEN])
+            say(f"/{TRIGGERS[0]} works in the team {TEAM}.")
+        except (PermanentError, TransientError) as error:
+            say(f"The slash commands were not installed: {error}")
     if os.environ.get(SAMPLES_VARIABLE) == "empty":
         return
     known = {account.login for account in wiring.calendar_accounts().list_accounts() if account.server_url == url}
@@ -40,9 +43,9 @@ def connect() -> None:
         try:
             connected = wiring.calendar_accounts().connect(request, actor="sandbox")
         except (InvalidInputError, TransientError) as error:  # somebody changed the samples: the rest shall run
-            console.print(f"@{person} was not connected: {error}")
+            say(f"@{person} was not connected: {error}")
             continue
         wiring.calendar_polling().poll(connected.account_id)
         wiring.calendar_expansion().expand_account(connected.account_id)
         wiring.agendas().send_today(connected.subscriber_id)
-        console.print(f"@{person} is connected; today's agenda is on its way.")
+        say(f"@{person} is connected; today's agenda is on its way.")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
-
-from switchboard.deadlines import cap_timeout_s
+from switchboard.clients.http_connection import AnswerLostError, HttpAnswer, KeptConnection, NotConnectedError
 from switchboard.errors import (
     AuthError,
+    ConfigError,
     NotFoundError,
     RateLimitedError,
     RemoteRejectedError,
@@ -25,8 +24,12 @@ from switchboard.errors import (
 )
 
 CONNECT_TIMEOUT_S = 3.0
-READ_TIMEOUT_S = 8.0
+READ_TIMEOUT_S = 8.0  # from the first byte of the request to the last of the answer
 PAGE_SIZE = 200  # the server cuts a larger page without saying so
+LONGEST_WAIT_S = 3600.0  # a larger Retry-After is a mistake, and would hold messages back for good
+ERROR_ID = re.compile(r"[A-Za-z0-9_.]{1,120}")  # for example api.context.session_expired.app_error
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,53 +83,50 @@ class MattermostClient:
     """
 
     def __init__(self, url: str, token: str) -> None:
+        if not token.isascii() or not token.isprintable():
+            raise ConfigError("MATTERMOST_TOKEN holds characters that no token has: copy it again")
         self._url = url.rstrip("/")
-        self._token = token
+        self._headers = {"Authorization": f"Bearer {token}", "User-Agent": "Switchboard", "Accept": "application/json"}
         self._local = threading.local()
 
     def ping(self) -> None:
         """Return when the server answers as a Mattermost server does."""
-        self._read("GET", "/system/ping")
+        self._read("GET", "/system/ping", lambda answer: answer["status"])
 
     def me(self) -> MattermostUser:
         """The account of the token."""
-        return _user(self._read("GET", "/users/me"))
+        return self._read("GET", "/users/me", _user)
 
     def user(self, user_id: str) -> MattermostUser:
         """A user by id; NotFoundError where there is none."""
-        return _user(self._read("GET", "/users/{user_id}", user_id=user_id))
+        return self._read("GET", "/users/{user_id}", _user, user_id=user_id)
 
     def user_by_username(self, username: str) -> MattermostUser:
         """A user by name, with or without a leading @; NotFoundError where there is none."""
-        return _user(self._read("GET", "/users/username/{username}", username=username.lstrip("@")))
+        return self._read("GET", "/users/username/{username}", _user, username=username.lstrip("@"))
 
     def open_direct_channel(self, user_id: str, other_user_id: str) -> str:
         """Id of the direct channel of two users; the server answers the existing one where there is one."""
-        return str(self._read("POST", "/channels/direct", json=[user_id, other_user_id])["id"])
+        return self._read("POST", "/channels/direct", _id, body=[user_id, other_user_id])
 
     def create_post(self, channel_id: str, message: str, *, props: Mapping[str, Any], pending_post_id: str) -> str:
         """Write a post and return its id.
 
         The server answers a repeat with the same `pending_post_id` within 30 s with the same post. UncertainError when
-        the answer was lost or is a 5xx: the post may stand.
+        the answer was lost, cannot be read or is a 5xx: the post may stand.
         """
         body = {"channel_id": channel_id, "message": message, "props": dict(props), "pending_post_id": pending_post_id}
-        answer = self._call("POST", "/posts", effect=True, json=body)
-        try:
-            return str(answer["id"])
-        except (KeyError, TypeError):
-            raise UncertainError("POST /posts was answered without an id") from None
+        return self._call("POST", "/posts", _id, effect=True, body=body)
 
     def open_dialog(self, trigger_id: str, url: str, dialog: Mapping[str, Any]) -> None:
         """Show a dialog to the person whose command or click made `trigger_id`, at most 30 s ago; `url` gets the entries."""
-        self._call(
-            "POST", "/actions/dialogs/open", effect=True, json={"trigger_id": trigger_id, "url": url, "dialog": dialog}
-        )
+        body = {"trigger_id": trigger_id, "url": url, "dialog": dict(dialog)}
+        self._call("POST", "/actions/dialogs/open", no_answer, effect=True, body=body)
 
     def create_ephemeral_post(self, user_id: str, channel_id: str, message: str, *, props: Mapping[str, Any]) -> None:
         """Show a post to one person alone, until they reload; needs the right `create_post_ephemeral` (403 without it)."""
         post = {"channel_id": channel_id, "message": message, "props": dict(props)}
-        self._call("POST", "/posts/ephemeral", effect=True, json={"user_id": user_id, "post": post})
+        self._call("POST", "/posts/ephemeral", no_answer, effect=True, body={"user_id": user_id, "post": post})
 
     def answer_command(self, response_url: str, answer: Mapping[str, Any]) -> None:
         """Send a later answer to a slash command; RemoteRejectedError for an address that is not this server's."""
@@ -135,128 +135,142 @@ class MattermostClient:
         is_own_host = (given.scheme, given.netloc) == (own.scheme, own.netloc)
         if not is_own_host or given.path != f"{own.path}/hooks/commands/{hook}":
             raise RemoteRejectedError(f"{what}: the address is not on MATTERMOST_URL", status=0, code="")
+        connection = KeptConnection(
+            self._url, connect_timeout_s=CONNECT_TIMEOUT_S, answer_timeout_s=READ_TIMEOUT_S
+        )  # of its own: the address is the credential, and the token stays at home
         try:
-            response = requests.post(
-                response_url,
-                json=dict(answer),
-                timeout=(cap_timeout_s(CONNECT_TIMEOUT_S), cap_timeout_s(READ_TIMEOUT_S)),
-                allow_redirects=False,
+            taken = connection.request(
+                "POST",
+                f"/hooks/commands/{hook}",
+                headers={"Content-Type": "application/json"},
+                body=json.dumps(dict(answer)).encode(),
             )
-        except requests.RequestException as error:
-            raise _translate_transport(what, error, effect=True) from None
-        if not response.ok:
-            raise _translate_status(what, response, effect=True)
+        except NotConnectedError as error:
+            raise RemoteUnavailableError(f"{what}: {error}") from None
+        except AnswerLostError as error:
+            raise UncertainError(f"{what}: {error}") from None
+        finally:
+            connection.close()
+        if not 200 <= taken.status < 300:
+            raise _translate_status(what, taken, effect=True)
 
     def posts_since(self, channel_id: str, since: datetime) -> Iterator[MattermostPost]:
-        """Posts made at or after `since`, newest first."""
+        """Posts made at or after `since`, newest first.
+
+        Paged from post to post, not by number: a post deleted meanwhile would move another one past the edge of a page.
+        """
         since_ms = int(since.timestamp() * 1000)
-        page = 0
+        before: dict[str, str | int] = {}
         while True:
-            answer = self._read(
+            posts = self._read(
                 "GET",
                 "/channels/{channel_id}/posts",
+                lambda answer: [_post(answer["posts"][post_id]) for post_id in answer["order"]],
                 channel_id=channel_id,
-                params={"page": page, "per_page": PAGE_SIZE},
+                query={"per_page": PAGE_SIZE, **before},
             )
-            posts = [_post(answer["posts"][post_id]) for post_id in answer["order"]]
             for post in posts:
                 if post.created_ms >= since_ms:
                     yield post
-            if len(posts) < PAGE_SIZE or posts[-1].created_ms < since_ms:
+            if not posts or posts[-1].created_ms < since_ms:
                 return
-            page += 1
+            before = {"before": posts[-1].id}
 
-    def _read(self, method: str, route: str, **arguments: Any) -> Any:
-        return self._call(method, route, effect=False, **arguments)
+    def _read(self, method: str, route: str, parse: Callable[[Any], _T], **arguments: Any) -> _T:
+        return self._call(method, route, parse, effect=False, **arguments)
 
     def _call(
         self,
         method: str,
         route: str,
+        parse: Callable[[Any], _T],
         *,
         effect: bool,
-        json: Any = None,
-        params: Mapping[str, Any] | None = None,
+        body: object = None,
+        query: Mapping[str, str | int] | None = None,
         **ids: str,
-    ) -> Any:
+    ) -> _T:
         for name, value in ids.items():
             if not value or not value.replace("-", "").replace("_", "").replace(".", "").isalnum():
                 raise NotFoundError(f"{method} {route}: {name} is not an id")
         what = f"Mattermost: {method} {route}"
+        target = "/api/v4" + route.format(**{name: quote(value) for name, value in ids.items()})
+        lost = UncertainError if effect else RemoteUnavailableError
         try:
-            response = self._session().request(
+            answer = self._connection().request(
                 method,
-                f"{self._url}/api/v4{route.format(**ids)}",
-                json=json,
-                params=params,
-                timeout=(cap_timeout_s(CONNECT_TIMEOUT_S), cap_timeout_s(READ_TIMEOUT_S)),
-                allow_redirects=False,
+                f"{target}?{urlencode(query)}" if query else target,
+                headers=self._headers if body is None else {**self._headers, "Content-Type": "application/json"},
+                body=None if body is None else json.dumps(body).encode(),
             )
-            if response.ok:
-                return response.json()
-        except requests.RequestException as error:
-            raise _translate_transport(what, error, effect=effect) from None
-        raise _translate_status(what, response, effect=effect)
+        except NotConnectedError as error:
+            raise RemoteUnavailableError(f"{what}: {error}") from None
+        except AnswerLostError as error:
+            raise lost(f"{what}: {error}") from None
+        if not 200 <= answer.status < 300:
+            raise _translate_status(what, answer, effect=effect)
+        try:
+            return parse(json.loads(answer.body))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise lost(f"{what}: {answer.status} with an answer that is not Mattermost's") from None
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = requests.Session()
-            session.trust_env = False  # a proxy or .netrc of the host must not see or replace the token
-            session.mount(self._url, HTTPAdapter(max_retries=0))
-            session.headers.update({"Authorization": f"Bearer {self._token}", "User-Agent": "Switchboard"})
-            self._local.session = session
-        return session
-
-
-def _translate_transport(what: str, error: requests.RequestException, *, effect: bool) -> SwitchboardError:
-    if _never_connected(error):
-        return RemoteUnavailableError(f"{what}: no connection")
-    reason = "no answer in time" if isinstance(error, requests.Timeout) else "the answer was lost"
-    if effect:
-        return UncertainError(f"{what}: {reason}")
-    return RemoteUnavailableError(f"{what}: {reason}")
+    def _connection(self) -> KeptConnection:
+        connection: KeptConnection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = KeptConnection(self._url, connect_timeout_s=CONNECT_TIMEOUT_S, answer_timeout_s=READ_TIMEOUT_S)
+            self._local.connection = connection
+        return connection
 
 
-def _never_connected(error: requests.RequestException) -> bool:
-    """True when no byte of the request can have left."""
-    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError, requests.exceptions.InvalidURL)):
-        return True
-    causes: Sequence[object] = error.args
-    return any(
-        isinstance(getattr(cause, "reason", cause), (NewConnectionError, ConnectTimeoutError)) for cause in causes
-    )
+def _translate_status(what: str, answer: HttpAnswer, *, effect: bool) -> SwitchboardError:
+    """The error of an answer that is no success.
 
-
-def _translate_status(what: str, response: requests.Response, *, effect: bool) -> SwitchboardError:
-    status, code = response.status_code, _error_id(response)
+    A refusal without Mattermost's own error id comes from something before the server (a proxy, a page of maintenance, another
+    site at a wrong address): that is nothing the message could be blamed for, so it waits instead of being given up.
+    """
+    status, code = answer.status, _error_id(answer)
     said = f"{what}: {status} {code}".rstrip()
-    if status == requests.codes.too_many_requests:
-        return RateLimitedError(said, retry_after_s=_seconds(response.headers.get("Retry-After")))
+    wait_s = _seconds(answer.headers.get("retry-after"))
+    if status == 429:
+        return RateLimitedError(said, retry_after_s=wait_s)
     if status >= 500:
-        if effect:
-            return UncertainError(said)
-        return RemoteUnavailableError(said, retry_after_s=_seconds(response.headers.get("Retry-After")))
-    if status == requests.codes.unauthorized:
+        return UncertainError(said) if effect else RemoteUnavailableError(said, retry_after_s=wait_s)
+    if status < 400:
+        return RemoteUnavailableError(f"{said}: a redirect; set MATTERMOST_URL to the address it leads to")
+    if status == 401:
         return AuthError(f"{said}: the bot's token is not accepted; check MATTERMOST_TOKEN")
-    if status == requests.codes.not_found:
+    if not code and status != 413:
+        return RemoteUnavailableError(
+            f"{said}: the answer is not Mattermost's; check MATTERMOST_URL", retry_after_s=wait_s
+        )
+    if status == 404:
         return NotFoundError(said)
     return RemoteRejectedError(said, status=status, code=code)
 
 
-def _error_id(response: requests.Response) -> str:
-    """The server's stable error id (its message is translated, so it is not for programs)."""
+def _error_id(answer: HttpAnswer) -> str:
+    """The server's stable error id (its message is translated, so it is not for programs); empty where there is none."""
     try:
-        return str(response.json()["id"])[:120]
+        code = json.loads(answer.body)["id"]
     except (ValueError, KeyError, TypeError):
         return ""
+    return code if isinstance(code, str) and ERROR_ID.fullmatch(code) else ""
 
 
 def _seconds(text: str | None) -> float | None:
-    try:
-        return max(0.0, float(text)) if text is not None else None
-    except ValueError:
-        return None
+    """Retry-After in whole seconds; None for a date, which no Mattermost sends."""
+    return min(float(text), LONGEST_WAIT_S) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def no_answer(_answer: object) -> None:
+    """For calls whose answer says nothing that we need."""
+
+
+def _id(answer: Mapping[str, Any]) -> str:
+    found = answer["id"]
+    if not isinstance(found, str) or not found:
+        raise ValueError("no id")
+    return found
 
 
 def _user(answer: Mapping[str, Any]) -> MattermostUser:
@@ -274,9 +288,10 @@ def _user(answer: Mapping[str, Any]) -> MattermostUser:
 
 
 def _post(answer: Mapping[str, Any]) -> MattermostPost:
+    props = answer.get("props")
     return MattermostPost(
         id=str(answer["id"]),
         user_id=str(answer["user_id"]),
         created_ms=int(answer["create_at"]),
-        props=answer.get("props") or {},
+        props=props if isinstance(props, dict) else {},
     )

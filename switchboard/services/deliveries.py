@@ -19,7 +19,7 @@ from switchboard.errors import AuthError, PermanentError, TransientError, Uncert
 from switchboard.logs import get_logger
 from switchboard.services.channels.channel import Channel, Obsolete, Rendered, Renderer
 
-SENDING_CHUNK = 10  # rows a killed sender leaves UNCERTAIN at most; one commit each way serves them all
+SENDING_CHUNK = 25  # rows a killed sender leaves UNCERTAIN at most; one commit each way serves them all
 SEND_BUDGET = timedelta(seconds=12)  # below the task's limit: no call begins later than this
 LEASE = timedelta(seconds=60)
 BACKOFF_FIRST = timedelta(seconds=2)

@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
 from switchboard.errors import SwitchboardError
+from switchboard.logs import redact_value
 
 
 class Verdict(StrEnum):
@@ -36,7 +40,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Something to try: `run` returns what it found or raises a SwitchboardError; `advice` helps when it does."""
+    """Something to try: `run` returns what it found or raises an error of ours, SQLAlchemy's or Redis's; `advice` helps."""
 
     name: str
     run: Callable[[], str]
@@ -55,7 +59,15 @@ def examine(checks: Sequence[Check]) -> Iterator[Finding]:
             detail = check.run()
         except WarningFound as warning:
             yield Finding(check.name, Verdict.WARNING, str(warning), check.advice, time.monotonic() - begun)
-        except SwitchboardError as error:
-            yield Finding(check.name, Verdict.FAILED, str(error), check.advice, time.monotonic() - begun)
+        except (SwitchboardError, SQLAlchemyError, RedisError) as error:
+            yield Finding(check.name, Verdict.FAILED, in_words(error), check.advice, time.monotonic() - begun)
         else:
             yield Finding(check.name, Verdict.OK, detail, "", time.monotonic() - begun)
+
+
+def in_words(error: SwitchboardError | SQLAlchemyError | RedisError) -> str:
+    """What went wrong in one line: without the statement and the link to a manual that SQLAlchemy adds, and without secrets."""
+    if isinstance(error, SwitchboardError):
+        return str(error)
+    cause = getattr(error, "orig", None) or error
+    return str(redact_value(str(cause).strip().partition("\n")[0])) or type(error).__name__

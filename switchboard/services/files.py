@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from switchboard.errors import InvalidInputError, NotFoundError
 CHUNK_BYTES = 256 * 1024
 MAX_FILE_BYTES = 100 * 1024 * 1024
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
+MEDIA_TYPE = re.compile(r"(?=.{3,128}\Z)[\w.+-]+/[\w.+-]+(; ?[\w-]+=[\w.+-]+)*", re.ASCII)  # RFC 9110, 8.3.1, no quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class DatabaseFileStore:
                 StoredFile(
                     id=file_id,
                     name=clean_name,
-                    media_type=media_type[:128] or DEFAULT_MEDIA_TYPE,
+                    media_type=media_type if MEDIA_TYPE.fullmatch(media_type) else DEFAULT_MEDIA_TYPE,
                     size_bytes=0,
                     created_at=now,
                 )

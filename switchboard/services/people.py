@@ -27,5 +27,12 @@ class MattermostPeople:
                 continue
             if user.deactivated or user.is_bot:
                 return None
-            return Person(id=user.id, username=user.username, email=user.email, locale=user.locale, zone=user.zone)
+            return Person(
+                id=user.id,
+                username=user.username,
+                email=user.email,
+                locale=user.locale,
+                zone=user.zone,
+                direct_channel_id=self._client.open_direct_channel(self._client.me().id, user.id),
+            )
         return None

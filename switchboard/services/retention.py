@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, null, select, update
+from sqlalchemy import ColumnElement, and_, delete, null, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from switchboard.db.engine import Database
 from switchboard.db.models import Base, CalendarOccurrence, Delivery, StoredFile
+from switchboard.deadlines import current_deadline
 
 BATCH = 1_000
+FILE_BATCH = 10  # a file of 100 MiB is 400 chunks
 UNFINISHED_FILE_AGE = timedelta(hours=6)
 
 
@@ -33,23 +35,27 @@ class Retention:
         self._keep = keep
 
     def erase(self, now: datetime) -> Erased:
-        """Erase in small transactions; safe to stop and to repeat."""
+        """Erase in small transactions until nothing is left or the deadline of the work is over; safe to stop and to repeat."""
         before = now - self._keep
         return Erased(
             message_texts=self._erase_message_texts(before),
-            files=self._delete(StoredFile, StoredFile.id, StoredFile.created_at < before)
-            + self._delete(
+            files=self._delete(
                 StoredFile,
                 StoredFile.id,
-                StoredFile.sha256.is_(None),
-                StoredFile.created_at < now - UNFINISHED_FILE_AGE,
+                FILE_BATCH,
+                or_(
+                    StoredFile.created_at < before,
+                    and_(StoredFile.sha256.is_(None), StoredFile.created_at < now - UNFINISHED_FILE_AGE),
+                ),
             ),
-            occurrences=self._delete(CalendarOccurrence, CalendarOccurrence.id, CalendarOccurrence.end_at < before),
+            occurrences=self._delete(
+                CalendarOccurrence, CalendarOccurrence.id, BATCH, CalendarOccurrence.end_at < before
+            ),
         )
 
     def _erase_message_texts(self, before: datetime) -> int:
         total = 0
-        while True:
+        while _time_is_left():
             with self._database.write() as session:
                 ids = select(Delivery.id).where(Delivery.finished_at < before, Delivery.body.is_not(None)).limit(BATCH)
                 erased = session.scalars(
@@ -57,14 +63,23 @@ class Retention:
                 ).all()
             total += len(erased)
             if len(erased) < BATCH:
-                return total
+                break
+        return total
 
-    def _delete(self, model: type[Base], key: InstrumentedAttribute[Any], *conditions: ColumnElement[bool]) -> int:
+    def _delete(
+        self, model: type[Base], key: InstrumentedAttribute[Any], batch: int, condition: ColumnElement[bool]
+    ) -> int:
         total = 0
-        while True:
+        while _time_is_left():
             with self._database.write() as session:
-                ids = select(key).where(*conditions).limit(BATCH)
+                ids = select(key).where(condition).limit(batch)
                 deleted = session.scalars(delete(model).where(key.in_(ids)).returning(key)).all()
             total += len(deleted)
-            if len(deleted) < BATCH:
-                return total
+            if len(deleted) < batch:
+                break
+        return total
+
+
+def _time_is_left() -> bool:
+    deadline = current_deadline()
+    return deadline is None or deadline.remaining_s() > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 from switchboard import wiring
 from tasks.app import app
@@ -12,4 +11,4 @@ from tasks.app import app
 @app.task(name="upkeep.retention.erase", soft_time_limit=240, only_one=True)
 def erase() -> dict[str, int]:
     """Erase old message texts, files and occurrences; return how many of each."""
-    return asdict(wiring.retention().erase(datetime.now(UTC)))
+    return asdict(wiring.retention().erase(wiring.utc_now()))

@@ -77,8 +77,8 @@ class Office:
 
     def __post_init__(self) -> None:
         self.box = SecretBox([KEY])
-        self.client = BriefClient(self.twin.url, self.twin.bot_token)
-        self.admin = BriefClient(self.twin.url, self.twin.admin_token)
+        self.client = MattermostAdminClient(self.twin.url, self.twin.bot_token)
+        self.admin = MattermostAdminClient(self.twin.url, self.twin.admin_token)
         self.guard = AddressGuard([f"127.0.0.1:{self.caldav.port}"])
         self.people = MattermostPeople(self.client)
         self.accounts = CalendarAccounts(
@@ -151,15 +151,6 @@ class Office:
                     )
                 )
             session.execute(update(CalendarAccount).values(last_polled_at=NOW - timedelta(minutes=3)))
-
-
-class BriefClient(MattermostAdminClient):
-    """Keeps no connection open: the threads of a test's web server end without closing theirs."""
-
-    def _session(self) -> requests.Session:
-        session = super()._session()
-        session.headers["Connection"] = "close"
-        return session
 
 
 class Actor:

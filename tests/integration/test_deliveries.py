@@ -294,3 +294,17 @@ def test_a_row_that_another_took_over_is_not_recorded_by_the_first(ledger: Ledge
     with ledger.database.write() as session:
         DeliveryRepository(session).record_dead(stale, reason="stale", now=NOW)
     assert ledger.states() == {"only": "CLAIMED"}
+
+
+def test_a_message_that_became_useless_and_is_wanted_again_in_time_is_sent(ledger: Ledger) -> None:
+    """A meeting moved away and back: expired means never sent, so this sends nothing twice."""
+    soon = NOW + timedelta(minutes=5)
+    ids = ledger.add("gone", "late", "sent", expires_at=soon)
+    assert ledger.deliveries.send("test", ids).expired == 1
+    again = ledger.add("gone", "late", "sent", "new", expires_at=soon)
+    assert again == [ids[0], ledger.row("new").id]
+    assert ledger.states()["gone"] == "PENDING"
+    ledger.clock.forward(minutes=10)
+    ledger.deliveries.scan_open()
+    assert ledger.states() == {"gone": "EXPIRED", "late": "SENT", "sent": "SENT", "new": "EXPIRED"}
+    assert ledger.add("gone", expires_at=soon) == []

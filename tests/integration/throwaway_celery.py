@@ -20,7 +20,7 @@ app.conf.update(
 )
 
 
-@app.task(name="throwaway.add")  # type: ignore[untyped-decorator]
+@app.task(name="throwaway.add", shared=False)  # type: ignore[untyped-decorator]
 def add(first: int, second: int) -> int:
     """Something to see."""
     return first + second

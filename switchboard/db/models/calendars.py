@@ -12,6 +12,7 @@ from switchboard.db.models.base import Base
 from switchboard.db.types import BigId, Sealed
 
 _NEEDS_EXPANSION = text("needs_expansion")
+_NEEDS_EXPANSION_SQLITE = text("needs_expansion = 1")  # as SQLAlchemy spells it there: else the index is not used
 _ACTIVE = text("state = 'active'")
 
 
@@ -120,7 +121,7 @@ class CalendarObject(Base):
         Index(
             "ix_calendar_objects_needs_expansion",
             "calendar_id",
-            sqlite_where=_NEEDS_EXPANSION,
+            sqlite_where=_NEEDS_EXPANSION_SQLITE,
             postgresql_where=_NEEDS_EXPANSION,
         ),
         Index("ix_calendar_objects_expanded_until", "expanded_until"),

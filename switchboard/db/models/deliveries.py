@@ -27,6 +27,8 @@ class DeliveryState(StrEnum):
 
 
 OPEN_STATES = (DeliveryState.PENDING, DeliveryState.CLAIMED, DeliveryState.SENDING, DeliveryState.UNCERTAIN)
+WAITING_STATES = (DeliveryState.PENDING, DeliveryState.UNCERTAIN)
+HELD_STATES = (DeliveryState.CLAIMED, DeliveryState.SENDING)
 _OPEN = text("state IN ('PENDING', 'CLAIMED', 'SENDING', 'UNCERTAIN')")
 _WAITING = text("state IN ('PENDING', 'UNCERTAIN')")
 _HELD = text("state IN ('CLAIMED', 'SENDING')")

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import CursorResult, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from switchboard.db.claims import found_once
 from switchboard.db.models import Calendar, CalendarAccount, CalendarObject, CalendarOccurrence, CalendarSnapshot
 from switchboard.db.repositories import snapshots
 from switchboard.db.upsert import MAX_PARAMETERS
@@ -77,11 +78,9 @@ def claim_due_accounts(session: Session, now: datetime, until: datetime, limit: 
         .order_by(CalendarAccount.next_poll_at, CalendarAccount.id)
         .limit(limit)
     )
-    if session.get_bind().dialect.name == "postgresql":
-        due = due.with_for_update(skip_locked=True)
     claimed = (
         update(CalendarAccount)
-        .where(CalendarAccount.id.in_(due))
+        .where(CalendarAccount.id.in_(found_once(due)))
         .values(claimed_until=until, fence=CalendarAccount.fence + 1)
         .returning(CalendarAccount.id)
         .execution_options(synchronize_session=False)

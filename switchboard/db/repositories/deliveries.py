@@ -6,7 +6,8 @@
 
 Every transition is an UPDATE guarded by state and fence; its row count decides whether it took place. CLAIMED whose lease
 ended goes back to PENDING, because nothing was sent; SENDING whose lease ended is UNCERTAIN, because something may have
-been. Of one subject only the oldest open row may be claimed.
+been. EXPIRED was never sent, and is PENDING again when it is entered again in time. Of one subject only the oldest open row
+may be claimed.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Select, Update, bindparam, exists, func, or_, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, CursorResult, Update, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
+from switchboard.db.claims import found_once
 from switchboard.db.models import OPEN_STATES, Delivery, DeliveryState
-from switchboard.db.upsert import insert_ignoring_conflicts
+from switchboard.db.models.deliveries import HELD_STATES, WAITING_STATES
+from switchboard.db.upsert import MAX_PARAMETERS, insert_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +73,49 @@ class DeliveryRepository:
         self._session = session
 
     def add(self, deliveries: Sequence[NewDelivery], now: datetime) -> list[int]:
-        """Enter messages; those whose key stands already are left out. Return the ids of the new rows, in order."""
-        return insert_ignoring_conflicts(
-            self._session,
-            Delivery,
-            [
-                {
-                    "channel": new.channel,
-                    "kind": new.kind,
-                    "key": new.key,
-                    "subject": new.subject,
-                    "recipient": new.recipient,
-                    "body": dict(new.body),
-                    "state": DeliveryState.PENDING,
-                    "fence": 0,
-                    "attempts": 0,
-                    "next_attempt_at": now,
-                    "expires_at": new.expires_at,
-                    "created_at": now,
-                }
-                for new in deliveries
-            ],
-            Delivery.id,
-        )
+        """Enter messages; those whose key stands already are left out. Return the ids of the new rows, in order.
+
+        One that expired was provably not sent: wanted again while it is of use (a meeting moved away and back), it waits
+        again and counts as new.
+        """
+        rows = [
+            {
+                "channel": new.channel,
+                "kind": new.kind,
+                "key": new.key,
+                "subject": new.subject,
+                "recipient": new.recipient,
+                "body": dict(new.body),
+                "state": DeliveryState.PENDING,
+                "fence": 0,
+                "attempts": 0,
+                "next_attempt_at": now,
+                "expires_at": new.expires_at,
+                "created_at": now,
+            }
+            for new in deliveries
+        ]
+        made = {row.key: row.id for row in insert_new(self._session, Delivery, rows, Delivery.id, Delivery.key)}
+        known = [new.key for new in deliveries if new.key not in made]
+        return sorted([*made.values(), *self._revive(known, now)])
+
+    def _revive(self, keys: Sequence[str], now: datetime) -> list[int]:
+        """Bring expired rows that are still of use back to PENDING; return their ids."""
+        revived: list[int] = []
+        for start in range(0, len(keys), MAX_PARAMETERS // 2):
+            revived += self._session.scalars(
+                update(Delivery)
+                .where(
+                    Delivery.key.in_(keys[start : start + MAX_PARAMETERS // 2]),
+                    Delivery.state == DeliveryState.EXPIRED,
+                    Delivery.body.is_not(None),
+                    or_(Delivery.expires_at.is_(None), Delivery.expires_at > now),
+                )
+                .values(state=DeliveryState.PENDING, next_attempt_at=now, finished_at=None, reason=None)
+                .returning(Delivery.id)
+                .execution_options(synchronize_session=False)
+            )
+        return revived
 
     def claim(
         self,
@@ -117,7 +140,7 @@ class DeliveryRepository:
                 Delivery.state == state,
                 Delivery.next_attempt_at <= now,
                 ~exists().where(
-                    older.subject == Delivery.subject, older.id < Delivery.id, older.state.in_(OPEN_STATES)
+                    older.subject == Delivery.subject, older.id < Delivery.id, _in(older.state, OPEN_STATES)
                 ),
             )
             .order_by(Delivery.next_attempt_at, Delivery.id)
@@ -127,12 +150,11 @@ class DeliveryRepository:
             due = due.where(or_(Delivery.expires_at.is_(None), Delivery.expires_at > now))
         else:
             due = due.where(or_(Delivery.claimed_until.is_(None), Delivery.claimed_until <= now))
-        if ids is not None:
-            due = due.where(Delivery.id.in_(ids))
+        due = due.where(_in(Delivery.state, WAITING_STATES) if ids is None else Delivery.id.in_(ids))
         held = DeliveryState.CLAIMED if state is DeliveryState.PENDING else state
         claimed = self._session.scalars(
             update(Delivery)
-            .where(Delivery.id.in_(self._unlocked(due)), Delivery.state == state)
+            .where(Delivery.id.in_(found_once(due)), Delivery.state == state)
             .values(state=held, owner=owner, fence=Delivery.fence + 1, claimed_until=now + lease)
             .returning(Delivery)
             .execution_options(synchronize_session=False, populate_existing=True)
@@ -209,7 +231,7 @@ class DeliveryRepository:
 
     def sweep(self, now: datetime, *, settle: timedelta) -> Swept:
         """End leases that ran out and expire what came too late. `settle` is the wait before an UNCERTAIN one is looked up."""
-        lost = Delivery.claimed_until <= now
+        lost = and_(_in(Delivery.state, HELD_STATES), Delivery.claimed_until <= now)
         released = self._count(
             update(Delivery)
             .where(Delivery.state == DeliveryState.CLAIMED, lost)
@@ -228,7 +250,11 @@ class DeliveryRepository:
         )
         expired = self._count(
             update(Delivery)
-            .where(Delivery.state == DeliveryState.PENDING, Delivery.expires_at <= now)
+            .where(
+                _in(Delivery.state, WAITING_STATES),
+                Delivery.state == DeliveryState.PENDING,
+                Delivery.expires_at <= now,
+            )
             .values(
                 state=DeliveryState.EXPIRED, finished_at=now, reason=func.coalesce(Delivery.reason, "came too late")
             )
@@ -240,7 +266,12 @@ class DeliveryRepository:
         return list(
             self._session.scalars(
                 select(Delivery.id)
-                .where(Delivery.channel == channel, Delivery.state == state, Delivery.next_attempt_at <= now)
+                .where(
+                    Delivery.channel == channel,
+                    Delivery.state == state,
+                    _in(Delivery.state, WAITING_STATES),
+                    Delivery.next_attempt_at <= now,
+                )
                 .order_by(Delivery.next_attempt_at, Delivery.id)
                 .limit(limit)
             )
@@ -250,7 +281,7 @@ class DeliveryRepository:
         """The oldest open row of each subject, where it is PENDING and due: who comes next after a send."""
         oldest = (
             select(func.min(Delivery.id))
-            .where(Delivery.subject.in_(subjects), Delivery.state.in_(OPEN_STATES))
+            .where(Delivery.subject.in_(subjects), _in(Delivery.state, OPEN_STATES))
             .group_by(Delivery.subject)
         )
         return list(
@@ -295,11 +326,12 @@ class DeliveryRepository:
         result = self._session.execute(statement.execution_options(synchronize_session=False), rows)
         return int(cast("CursorResult[Any]", result).rowcount)
 
-    def _unlocked(self, due: Select[int]) -> Select[int]:
-        """On PostgreSQL, pass over rows that another claimer has in hand; SQLite has one writer at a time."""
-        if self._session.get_bind().dialect.name == "postgresql":
-            return due.with_for_update(skip_locked=True, of=Delivery)
-        return due
+
+def _in(state: InstrumentedAttribute[str], states: Sequence[DeliveryState]) -> ColumnElement[bool]:
+    """`state IN (...)` with the states written out, as in the table's partial indexes: SQLite uses one only where it sees its
+    condition in the statement, so bound values would read the whole ledger.
+    """
+    return state.in_(bindparam(None, list(states), expanding=True, literal_execute=True))
 
 
 def _claimed(row: Delivery, claimed_until: datetime) -> ClaimedDelivery:

@@ -69,13 +69,14 @@ class UnknownAccountError(NotFoundError):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A Mattermost user; `zone` is an IANA name, or empty where the profile has none."""
+    """A Mattermost user; `zone` is an IANA name, or empty where the profile has none. Messages go to `direct_channel_id`."""
 
     id: str
     username: str
     email: str
     locale: str
     zone: str = ""
+    direct_channel_id: str | None = None
 
 
 class People(Protocol):
@@ -347,6 +348,9 @@ class CalendarAccounts:
         """Delete the account with its password, calendars, meetings and reminders; the last one takes the user along."""
         now = self._clock()
         with self._database.write() as session:
+            # Every writer locks the user before the account, so that none waits in a circle.
+            owner = select(CalendarAccount.subscriber_id).where(CalendarAccount.id == account_id)
+            session.execute(select(CalendarSubscriber.id).where(CalendarSubscriber.id.in_(owner)).with_for_update())
             account = _account(session, account_id)
             subscriber_id = account.subscriber_id
             session.execute(delete(CalendarAccount).where(CalendarAccount.id == account_id))

@@ -239,7 +239,10 @@ class CalendarExpansion:
 
 
 def rearm(session: Session, subscriber_id: int, now: datetime) -> None:
-    """Make the due table of a subscriber anew from the store, after a change of reminder settings.
+    """Make what is to come in the due table of a subscriber anew from the store, after a change of reminder settings.
+
+    What is due already stays due, and nothing becomes due by the change: a meeting that was reminded of is not told again
+    because its reader now wants to hear of meetings earlier.
 
     The caller holds the subscriber's row: changed in this transaction, or locked. Nothing happens where it is gone.
     """
@@ -253,11 +256,10 @@ def rearm(session: Session, subscriber_id: int, now: datetime) -> None:
         .order_by(CalendarAccount.id)
         .with_for_update(key_share=True)
     ).all()
-    session.execute(
-        delete(CalendarReminder)
-        .where(CalendarReminder.subscriber_id == subscriber_id)
-        .execution_options(synchronize_session=False)
-    )
+    outdated = delete(CalendarReminder).where(CalendarReminder.subscriber_id == subscriber_id)
+    if subscriber.reminders_enabled:
+        outdated = outdated.where(CalendarReminder.fire_at > now)
+    session.execute(outdated.execution_options(synchronize_session=False))
     if not subscriber.reminders_enabled:
         return
     rows = session.execute(
@@ -268,7 +270,8 @@ def rearm(session: Session, subscriber_id: int, now: datetime) -> None:
             ~CalendarOccurrence.declined,
         )
     ).all()
-    _arm(session, subscriber_id, {row.id: due_before(row.start_at, subscriber.reminder_minutes, now) for row in rows})
+    upcoming = {row.id: due_before(row.start_at, subscriber.reminder_minutes, now) for row in rows}
+    _arm(session, subscriber_id, {id_: [due for due in dues if due.fire_at > now] for id_, dues in upcoming.items()})
 
 
 def _arm(session: Session, subscriber_id: int, reminders: Mapping[int, Sequence[DueReminder]]) -> None:

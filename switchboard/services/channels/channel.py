@@ -36,12 +36,10 @@ class Renderer(Protocol):
 class Channel(Protocol):
     """A way to people.
 
-    `call_timeout` is the longest a send can take; `settle` is how long after a lost call the remote may still carry it
-    out: an UNCERTAIN message is not looked up earlier.
+    `settle` is how long after a lost call the remote may still carry it out: an UNCERTAIN message is not looked up earlier.
     """
 
     name: str
-    call_timeout: timedelta
     settle: timedelta
 
     def send(self, delivery: ClaimedDelivery, rendered: Rendered) -> str:

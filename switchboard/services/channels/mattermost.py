@@ -12,40 +12,52 @@ from datetime import timedelta
 from threading import Lock
 from typing import Any
 
-from switchboard.clients.mattermost import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, MattermostClient
+from switchboard.clients.mattermost import MattermostClient
 from switchboard.db.repositories.deliveries import ClaimedDelivery
-from switchboard.errors import NotFoundError
+from switchboard.errors import NotFoundError, RemoteRejectedError
 from switchboard.services.channels.channel import Rendered
 from switchboard.texts.markdown import Message
 
 DELIVERY_PROP = "switchboard_delivery"
 CLOCK_SKEW = timedelta(minutes=10)  # how far the server's clock may differ from ours when posts are looked up
+REMEMBERED_ADDRESSES = 20_000
 
 
 class MattermostChannel:
     """Implements Channel for Mattermost; a recipient is a Mattermost user id, an address a direct channel's id."""
 
     name = "mattermost"
-    call_timeout = timedelta(seconds=2 * (CONNECT_TIMEOUT_S + READ_TIMEOUT_S))  # opening the channel, then the post
     settle = timedelta(seconds=15)
 
     def __init__(self, client: MattermostClient) -> None:
         self._client = client
         self._bot_id: str | None = None
         self._bot_id_lock = Lock()
+        self._addresses: dict[str, str] = {}  # user id -> direct channel, so that a message costs one call, not two
 
     def open(self, user_id: str) -> str:
-        """Id of the bot's direct channel with a user."""
-        return self._client.open_direct_channel(self._own_id(), user_id)
+        """Id of the bot's direct channel with a user, asked of the server; remembered for the next `send`."""
+        address = self._client.open_direct_channel(self._own_id(), user_id)
+        if len(self._addresses) >= REMEMBERED_ADDRESSES:
+            self._addresses.clear()
+        self._addresses[user_id] = address
+        return address
 
     def send(self, delivery: ClaimedDelivery, rendered: Rendered) -> str:
-        """See Channel. An address that the server does not know any more is looked up anew."""
-        if rendered.address is not None:
-            try:
-                return self._post(rendered.address, delivery, rendered.message)
-            except NotFoundError:
-                pass  # a definite answer: nothing was posted
-        return self._post(self.open(delivery.recipient), delivery, rendered.message)
+        """See Channel. Where the server refuses a known address (it may be gone), the right one is asked for first.
+
+        A channel that is not there is 403 `create_post` at Mattermost, like one that the bot may not write to.
+        """
+        known = rendered.address or self._addresses.get(delivery.recipient)
+        if known is None:
+            return self._post(self.open(delivery.recipient), delivery, rendered.message)
+        try:
+            return self._post(known, delivery, rendered.message)
+        except (NotFoundError, RemoteRejectedError):  # definite answers: nothing was posted
+            address = self.open(delivery.recipient)
+            if address == known:
+                raise
+            return self._post(address, delivery, rendered.message)
 
     def find(self, delivery: ClaimedDelivery) -> str | None:
         """See Channel: reads the direct channel's posts since the first attempt and compares the key in their props."""

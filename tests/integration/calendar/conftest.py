@@ -1,4 +1,4 @@
-"""CalDAV servers and a client for them."""
+"""CalDAV servers and a client for them; the calendar services over their tables."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 from sandbox.caldav.faulty import LOGIN, FaultyServer, running_faulty
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient
+from switchboard.db.engine import Database
+from tests.integration.calendar.household import Household
 
 
 @pytest.fixture
@@ -30,3 +32,9 @@ def client(faulty: FaultyServer) -> Iterator[CaldavClient]:
         deadline_s=2.0,
     ) as opened:
         yield opened
+
+
+@pytest.fixture
+def household(database: Database) -> Household:
+    """The calendar services over an empty database, at NOW."""
+    return Household(database)

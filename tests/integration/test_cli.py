@@ -1,0 +1,397 @@
+"""The command line against a real Radicale, the Mattermost twin and a Valkey: what it does, and how it says what went wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import structlog
+from sqlalchemy import select, update
+
+from sandbox.caldav.radicale import RadicaleServer, running_radicale
+from sandbox.mattermost import MattermostTwin
+from switchboard import wiring
+from switchboard.cli.main import main
+from switchboard.db.engine import Database
+from switchboard.db.models import Calendar, CalendarAccount, CalendarSubscriber, Delivery
+from switchboard.settings import environment_names
+from tests.servers import ROOT, free_port
+
+KEY, NEW_KEY = "k" * 32, "n" * 32
+
+
+@dataclass(frozen=True)
+class Result:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def told(self) -> str:
+        return self.out + self.err
+
+
+@pytest.fixture(scope="module")
+def radicale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RadicaleServer]:
+    with running_radicale(tmp_path_factory.mktemp("radicale"), samples=True) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def twin() -> Iterator[MattermostTwin]:
+    with MattermostTwin.running() as running:
+        yield running
+
+
+class CommandLine:
+    """Runs commands in this process, each with services of its own, as a new process would have them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], password: str) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+        self.password = password
+
+    def __call__(self, *arguments: str, password: str | None = None) -> Result:
+        self._monkeypatch.setenv("CALENDAR_PASSWORD", self.password if password is None else password)
+        self._monkeypatch.setattr(sys, "argv", ["switchboard", *arguments])
+        forget_services()
+        self._capsys.readouterr()
+        status = 0
+        try:
+            main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        finally:
+            forget_services()
+        captured = self._capsys.readouterr()
+        result = Result(status, captured.out, captured.err)
+        assert "Traceback" not in result.told
+        assert self.password not in result.told
+        return result
+
+
+def forget_services() -> None:
+    if wiring.database.cache_info().currsize:
+        wiring.database().dispose()
+    if wiring.redis_client.cache_info().currsize:
+        wiring.redis_client().close()
+    for built in vars(wiring).values():
+        if hasattr(built, "cache_clear"):
+            built.cache_clear()
+
+
+@pytest.fixture
+def environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sqlite_url: str, valkey: str, twin: MattermostTwin,
+    radicale: RadicaleServer,
+) -> Iterator[Callable[[str, str], None]]:  # fmt: skip
+    """The settings of a deployment; call it to change one."""
+    for name in environment_names():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "DATABASE_URL": sqlite_url,
+        "REDIS_URL": valkey,
+        "SECRET_KEYS": KEY,
+        "MATTERMOST_URL": twin.url,
+        "MATTERMOST_TOKEN": twin.bot_token,
+        "ALLOWED_PRIVATE_ADDRESSES": f"127.0.0.1:{radicale.port}",
+        "DATA_DIR": str(tmp_path / "data"),
+        "LOG_FORMAT": "json",
+        "LOG_LEVEL": "WARNING",
+    }.items():
+        monkeypatch.setenv(name, value)
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    yield monkeypatch.setenv
+    root.handlers = before[0]
+    root.setLevel(before[1])
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def run(
+    environment: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], radicale: RadicaleServer
+) -> CommandLine:
+    return CommandLine(monkeypatch, capsys, radicale.password)
+
+
+@pytest.fixture
+def database(sqlite_url: str) -> Iterator[Database]:
+    opened = Database(sqlite_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def account(run: CommandLine, radicale: RadicaleServer) -> str:
+    """The number of a connected account."""
+    result = run("calendar", "connect", radicale.url, "anna", "@anna", "--zone", "Europe/Moscow")
+    assert result.status == 0, result.told
+    (number,) = re.findall(r"Account (\d+) is connected", result.out)
+    return str(number)
+
+
+# --- calendars ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_account_lives_from_connect_to_disconnect(
+    run: CommandLine, account: str, database: Database, twin: MattermostTwin, radicale: RadicaleServer
+) -> None:
+    (listed,) = json.loads(run("calendar", "list", "--json").out)
+    assert (str(listed["id"]), listed["username"], listed["login"], listed["state"]) == (
+        account,
+        "anna",
+        "anna",
+        "active",
+    )
+    assert "@anna" in run("calendar", "list").out
+
+    with database.read() as session:
+        ids = list(session.scalars(select(Calendar.id).order_by(Calendar.id)))
+    shown = run("calendar", "calendars", account).out
+    assert all(f" {number} " in shown for number in ids)
+    assert run("calendar", "watch", account, str(ids[0])).status == 0
+    with database.read() as session:
+        assert session.scalars(select(Calendar.id).where(Calendar.watched)).all() == ids[:1]
+
+    polled = run("calendar", "poll", account)
+    assert polled.status == 0
+    assert re.search(r"[1-9]\d* changed, 0 removed", polled.out)
+    assert "0 changed, 0 removed" in run("calendar", "poll", account).out
+    assert run("calendar", "agenda", account, "--days", "3").out.strip()
+
+    configured = run(
+        *("calendar", "configure", account, "--zone", "Asia/Omsk", "--locale", "uk", "--agenda-time", "07:15"),
+        *("--weekdays", "1,7", "--reminder-minutes", "15,5", "--no-empty-days"),
+    )
+    assert configured.status == 0, configured.told
+    with database.read() as session:
+        subscriber = session.scalars(select(CalendarSubscriber)).one()
+        assert (subscriber.zone, subscriber.locale, f"{subscriber.agenda_time:%H:%M}") == ("Asia/Omsk", "uk", "07:15")
+        assert (subscriber.weekdays, sorted(subscriber.reminder_minutes)) == ([1, 7], [5, 15])
+        assert not subscriber.agenda_on_empty_days
+
+    assert run("calendar", "agenda", account, "--send").status == 0
+    assert run("calendar", "password", account).status == 0
+    audit = run("audit", "--subject", f"calendar_account:{account}").out
+    for action in ("connected", "watched", "password_renewed"):
+        assert f"calendar_account.{action}" in audit
+
+    assert run("calendar", "disconnect", account, "--yes").status == 0
+    assert json.loads(run("calendar", "list", "--json").out) == []
+    assert "No account is connected yet" in run("calendar", "list").out
+
+
+def test_connecting_again_renews_the_password(run: CommandLine, account: str, radicale: RadicaleServer) -> None:
+    again = run("calendar", "connect", radicale.url, "anna", "@anna")
+    assert (again.status, f"Account {account} has its new password" in again.out) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"user": "@nobody"}, "no active Mattermost user"),
+        ({"user": "@switchboard"}, "no active Mattermost user"),
+        ({"zone": "Europe/Nowhere"}, "Nowhere"),
+        ({"server": "nonsense"}, "server"),
+        ({"server": "https://calendar.google.com/dav"}, "Google"),
+        ({"server": "http://127.0.0.1:1/"}, "address"),
+        ({"login": ""}, "login"),
+        ({"password": "wrong-password"}, "password"),
+        ({"password": ""}, "password"),
+        ({"calendar": "no such calendar"}, "calendar"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_connected_is_said_in_words_and_nothing_is_stored(
+    run: CommandLine, radicale: RadicaleServer, changes: dict[str, str], words: str
+) -> None:
+    given = {"server": radicale.url, "login": "anna", "user": "anna", "zone": "UTC", **changes}
+    options = ["--calendar", given["calendar"]] if "calendar" in given else []
+    result = run(
+        *("calendar", "connect", given["server"], given["login"], given["user"], "--zone", given["zone"], *options),
+        password=given.get("password"),
+    )
+    assert result.status == 1
+    assert words in result.err
+    assert result.out == ""
+    assert "wrong-password" not in result.told
+    assert json.loads(run("calendar", "list", "--json").out) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("calendars", "77"),
+        ("watch", "77", "1"),
+        ("agenda", "77"),
+        ("configure", "77", "--locale", "ru"),
+        ("password", "77"),
+        ("disconnect", "77", "--yes"),
+        ("poll", "77"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_account_that_is_not_there_is_said_in_words(run: CommandLine, arguments: tuple[str, ...]) -> None:
+    result = run("calendar", *arguments)
+    assert result.status == 1
+    assert "account" in result.err.lower()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--zone", "Mars/Olympus"),
+        ("--locale", "xx"),
+        ("--agenda-time", "07:10"),
+        ("--agenda-time", "24:00"),
+        ("--weekdays", "0,8"),
+        ("--weekdays", "monday"),
+        ("--weekdays", "[/red]"),
+        ("--reminder-minutes", "-5"),
+        ("--reminder-minutes", "ten"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_by_its_name(
+    run: CommandLine, account: str, option: str, value: str
+) -> None:
+    result = run("calendar", "configure", account, option, value)
+    assert result.status == 1
+    assert option.removeprefix("--").partition("-")[0] in result.err
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(run: CommandLine, account: str, database: Database) -> None:
+    with database.write() as session:
+        session.execute(update(Calendar).values(name="[/red] [bold]:smile: \x1b[31m", watched=True))
+        session.execute(update(CalendarAccount).values(last_error="[link=x] [/]"))
+    shown = run("calendar", "list").out
+    assert "[link=x] [/]" in shown
+    watched = run("calendar", "watch", account, "1").out
+    assert "[/red] [bold]:smile: [31m" in watched
+    assert "\x1b" not in watched
+
+
+def test_a_new_process_takes_the_password_from_a_pipe(environment: object, radicale: RadicaleServer) -> None:
+    variables = {name: value for name, value in os.environ.items() if name != "CALENDAR_PASSWORD"}
+    finished = subprocess.run(
+        [sys.executable, "-m", "switchboard", "calendar", "connect", radicale.url, "boris", "boris", "--zone", "UTC"],
+        input=f"{radicale.password}\n",
+        env={**variables, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "is connected" in finished.stdout
+    assert radicale.password not in finished.stdout + finished.stderr
+
+
+# --- operators ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_doctor_finds_everything_working_and_warns_of_a_missing_worker(run: CommandLine, account: str) -> None:
+    assert run("migrate").status == 0
+    result = run("doctor", "--json")
+    found = {line["name"]: line for line in json.loads(result.out)}
+    assert result.status == 0
+    assert {name: line["verdict"] for name, line in found.items()} == {
+        "database": "ok",
+        "secret keys": "ok",
+        "redis": "ok",
+        "worker and beat": "warning",
+        "mattermost": "ok",
+        f"calendar account {account} (anna)": "ok",
+    }
+    assert "ok" in run("doctor").out
+
+
+def test_the_doctor_says_what_does_not_work_and_tries_the_rest(
+    run: CommandLine, environment: Callable[[str, str], None], twin: MattermostTwin
+) -> None:
+    environment("REDIS_URL", f"redis://:hunter2hunter2@127.0.0.1:{free_port()}/0")
+    environment("MATTERMOST_TOKEN", "not-a-token")
+    environment("DATABASE_URL", f"postgresql://app:hunter2hunter2@127.0.0.1:{free_port()}/hub")
+    result = run("doctor", "--json")
+    found = {line["name"]: line for line in json.loads(result.out)}
+    assert result.status == 1
+    assert {line["verdict"] for line in found.values()} == {"failed"}
+    assert "MATTERMOST_TOKEN" in found["mattermost"]["detail"]
+    assert all(line["detail"] and line["advice"] for line in found.values())
+    assert "hunter2" not in result.told
+    assert "not-a-token" not in result.told
+
+
+def test_migrate_makes_the_data_folder_and_says_where_the_database_is(
+    run: CommandLine, environment: Callable[[str, str], None], tmp_path: Path
+) -> None:
+    environment("DATABASE_URL", "")
+    environment("DATA_DIR", str(tmp_path / "new" / "data"))
+    assert "is at revision 0" in run("migrate").out
+    assert (tmp_path / "new" / "data" / "switchboard.sqlite3").exists()
+    assert "is at revision base" in run("migrate", "base").out
+    unmigrated = run("deliveries")
+    assert unmigrated.status == 1
+    assert "python -m switchboard migrate" in unmigrated.err
+
+
+def test_keys_that_do_not_fit_stop_the_release(run: CommandLine, environment: Callable[[str, str], None]) -> None:
+    assert run("migrate").status == 0
+    environment("SECRET_KEYS", NEW_KEY)
+    result = run("migrate")
+    assert result.status == 1
+    assert "SECRET_KEYS does not open" in result.err
+    assert run("keys", "check").status == 1
+
+
+def test_keys_are_rotated_and_the_old_one_can_go(
+    run: CommandLine, environment: Callable[[str, str], None], account: str
+) -> None:
+    assert run("migrate").status == 0
+    environment("SECRET_KEYS", f"{NEW_KEY},{KEY}")
+    assert "2 secrets are encrypted with the newest key" in run("keys", "rotate").out
+    environment("SECRET_KEYS", NEW_KEY)
+    assert run("keys", "check").status == 0
+    assert run("calendar", "calendars", account).status == 0
+
+
+def test_deliveries_are_listed_without_their_texts(run: CommandLine, account: str, database: Database) -> None:
+    assert "No messages." in run("deliveries").out
+    assert run("calendar", "agenda", account, "--send").status == 0
+    forget_services()
+    wiring.agendas().claim_due()
+    forget_services()
+    (listed,) = json.loads(run("deliveries", "--json", "--state", "PENDING").out)
+    with database.read() as session:
+        stored = session.scalars(select(Delivery)).one()
+    assert (listed["id"], listed["kind"], listed["state"]) == (stored.id, stored.kind, "PENDING")
+    assert "body" not in listed
+    assert "No messages are DEAD." in run("deliveries", "--state", "DEAD").out
+    assert run("deliveries", "--state", "NONSENSE").status == 2
+
+
+def test_settings_that_cannot_be_used_are_words(run: CommandLine, environment: Callable[[str, str], None]) -> None:
+    environment("PORT", "many")
+    environment("SECRET_KEYS", "short")
+    result = run("calendar", "list")
+    assert result.status == 1
+    assert "- PORT: " in result.err
+    assert "- SECRET_KEYS: " in result.err
+
+
+def test_a_missing_server_is_words(run: CommandLine, environment: Callable[[str, str], None], account: str) -> None:
+    environment("REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    assert run("calendar", "poll", account).status == 1
+    environment("REDIS_URL", "")
+    assert "REDIS_URL is not set" in run("calendar", "poll", account).err
+    environment("MATTERMOST_URL", "")
+    assert "MATTERMOST_URL" in run("calendar", "list").err
