@@ -13,6 +13,7 @@ from switchboard.db.models import Calendar, CalendarAccount, CalendarSubscriber
 from switchboard.db.repositories.calendars import LOST, PAUSED
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.services.channels.channel import Obsolete, Rendered
+from switchboard.services.mattermost_commands import TRIGGERS
 from switchboard.texts.accounts import account_back_message, account_paused_message, calendar_lost_message
 from switchboard.texts.markdown import Message
 
@@ -95,11 +96,11 @@ def _render(session: Session, delivery: ClaimedDelivery) -> Rendered | Obsolete:
 
 
 def _message(body: Mapping[str, Any], locale: str) -> Message:
-    """What the owner reads; until people have commands of their own, the commands are an operator's."""
+    """What the owner reads, with the command that helps."""
     if body["notice"] == "account_paused":
-        command = f"python -m switchboard calendar password {body['account_id']}"
+        command = f"/{TRIGGERS[0]} connections update"
         return account_paused_message(body["login"], command, locale)
     if body["notice"] == "calendar_lost":
-        command = f"python -m switchboard calendar watch {body['account_id']}"
+        command = f"/{TRIGGERS[0]} notifications update"
         return calendar_lost_message(body["calendar"], body["login"], command, locale)
     return account_back_message(body["login"], locale)

@@ -37,7 +37,7 @@ def test_the_owner_reads_once_and_in_their_language_that_the_account_is_paused(
     (post,) = household.tick()
     assert post.user == "anna"
     assert "приостановлен" in post.text
-    assert f"calendar password {calendar.account_id}" in post.text
+    assert "/yandex-calendar connections update" in post.text
     household.clock.forward(days=1)
     assert household.tick() == []
 
