@@ -310,6 +310,7 @@ def test_the_doctor_finds_everything_working_and_warns_of_a_missing_worker(run: 
         "redis": "ok",
         "worker and beat": "warning",
         "mattermost": "ok",
+        "slash commands": "warning",
         f"calendar account {account} (anna)": "ok",
     }
     assert "ok" in run("doctor").out

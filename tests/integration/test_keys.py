@@ -106,4 +106,5 @@ def test_every_column_that_holds_a_secret_is_rotated() -> None:
     assert {f"{table.name}.{column.name}" for table, column in _sealed_columns()} == {
         "calendar_accounts.password",
         "key_check.token",
+        "mattermost_commands.token",
     }
