@@ -16,6 +16,7 @@ from sqlalchemy import ColumnExpressionArgument, delete, insert, select, update
 from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
+from switchboard.db.claims import found_once
 from switchboard.db.engine import Database
 from switchboard.db.models import (
     Calendar,
@@ -118,11 +119,10 @@ class CalendarExpansion:
                 .where(CalendarObject.expanded_until < now + HORIZON - HORIZON_SLACK, ~CalendarObject.needs_expansion)
                 .order_by(CalendarObject.expanded_until)
                 .limit(limit)
-                .with_for_update(skip_locked=True)
             )
             session.execute(
                 update(CalendarObject)
-                .where(CalendarObject.id.in_(ending))
+                .where(CalendarObject.id.in_(found_once(ending)))
                 .values(needs_expansion=True, expansion_attempts=0)
                 .execution_options(synchronize_session=False)
             )
@@ -225,8 +225,8 @@ class CalendarExpansion:
 def rearm(session: Session, subscriber_id: int, now: datetime) -> None:
     """Make what is to come in the due table of a subscriber anew from the store, after a change of reminder settings.
 
-    What is due already stays due, and nothing becomes due by the change: a meeting that was reminded of is not told again because
-    its reader now wants to hear of meetings earlier.
+    What is due already stays due, and nothing becomes due by the change: a meeting that was reminded of is not told again
+    because its reader now wants to hear of meetings earlier.
 
     The caller holds the subscriber's row: changed in this transaction, or locked. Nothing happens where it is gone.
     """
