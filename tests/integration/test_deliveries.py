@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 
 from switchboard.db.engine import Database
 from switchboard.db.models import Delivery, DeliveryState
@@ -309,16 +308,3 @@ def test_a_message_that_became_useless_and_is_wanted_again_in_time_is_sent(ledge
     ledger.deliveries.scan_open()
     assert ledger.states() == {"gone": "EXPIRED", "late": "SENT", "sent": "SENT", "new": "EXPIRED"}
     assert ledger.add("gone", expires_at=soon) == []
-
-
-def test_a_claim_is_quick_where_the_statistics_know_only_sent_messages(ledger: Ledger) -> None:
-    """PostgreSQL then expects one waiting message, and ran the search for the due ones anew for each of thousands."""
-    ledger.add(*(f"old-{number}" for number in range(5_000)))
-    with ledger.database.write() as session:
-        session.execute(update(Delivery).values(state=DeliveryState.SENT))
-    with ledger.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("ANALYZE"))
-    ids = ledger.add(*(f"new-{number}" for number in range(2_000)))
-    begun = time.monotonic()
-    assert len(ledger.claim(ids[:50])) == 50
-    assert time.monotonic() - begun < 1
