@@ -16,6 +16,7 @@ from sqlalchemy import ColumnExpressionArgument, delete, insert, select, update
 from sqlalchemy.exc import DataError
 from sqlalchemy.orm import Session
 
+from switchboard.db.claims import found_once
 from switchboard.db.engine import Database
 from switchboard.db.models import (
     Calendar,
@@ -123,11 +124,10 @@ class CalendarExpansion:
                 .where(CalendarObject.expanded_until < now + HORIZON - HORIZON_SLACK, ~CalendarObject.needs_expansion)
                 .order_by(CalendarObject.expanded_until)
                 .limit(limit)
-                .with_for_update(skip_locked=True)
             )
             session.execute(
                 update(CalendarObject)
-                .where(CalendarObject.id.in_(ending))
+                .where(CalendarObject.id.in_(found_once(ending)))
                 .values(needs_expansion=True, expansion_attempts=0)
                 .execution_options(synchronize_session=False)
             )
