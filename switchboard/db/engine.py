@@ -6,6 +6,8 @@ under another, and so loses updates without an error. On PostgreSQL both kinds a
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,6 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.orm import Session, sessionmaker
 
 BUSY_TIMEOUT_MS = 10_000
+WAL_RETRY_S = 0.02
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
@@ -80,14 +83,27 @@ def _create_engine(url: str, connections: int, enforce_foreign_keys: bool) -> En
 def _prepare_sqlite(enforce_foreign_keys: bool, connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver begins nothing by itself; _begin_sqlite does
     cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={BUSY_TIMEOUT_MS}",  # first: switching to WAL needs the lock
-        "journal_mode=WAL",
-        "synchronous=FULL",  # SENDING must be on disk before the first byte leaves, a power cut included
-        f"foreign_keys={'ON' if enforce_foreign_keys else 'OFF'}",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    _switch_to_wal(cursor)
+    cursor.execute(
+        "PRAGMA synchronous=FULL"
+    )  # SENDING must be on disk before the first byte leaves, a power cut included
+    cursor.execute(f"PRAGMA foreign_keys={'ON' if enforce_foreign_keys else 'OFF'}")
     cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Two processes may meet at the birth of the file, and SQLite does not wait for this one lock by itself."""
+    give_up_at = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() >= give_up_at:
+                raise
+            time.sleep(WAL_RETRY_S)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -216,7 +216,12 @@ def test_ephemeral_posts_are_a_right_of_the_caller(
 
 
 def with_button(url: str, **action: Any) -> dict[str, Any]:
-    button = {"name": "Join", "type": "button", "integration": {"url": url, "context": {"secret": "s1"}}, **action}
+    button = {
+        "name": "Join",
+        "type": "button",
+        "integration": {"url": url, "context": {"secret": "hidden-context"}},
+        **action,
+    }
     return {"attachments": [{"text": "meeting", "actions": [button]}]}
 
 
@@ -224,14 +229,14 @@ def test_a_click_calls_the_integration_and_its_context_is_never_shown(
     bot: Caller, anna: Caller, channel: str, integration: Integration
 ) -> None:
     made = bot("POST", "/posts", {"channel_id": channel, "message": "m", "props": with_button(integration.url)})
-    assert "s1" not in made.text
-    assert "s1" not in anna("GET", f"/posts/{made.json()['id']}").text
+    assert "hidden-context" not in made.text
+    assert "hidden-context" not in anna("GET", f"/posts/{made.json()['id']}").text
     action = made.json()["props"]["attachments"][0]["actions"][0]["id"]
     integration.answer = {"update": {"message": "joined", "props": {}}, "ephemeral_text": "only you"}
     answer = anna("POST", f"/posts/{made.json()['id']}/actions/{action}", {})
     assert answer.status_code == 200
     asked = json.loads(integration.received[0][1])
-    assert asked["context"] == {"secret": "s1"}
+    assert asked["context"] == {"secret": "hidden-context"}
     assert (asked["user_id"], asked["user_name"], asked["post_id"]) == (anna.id, "anna", made.json()["id"])
     assert asked["trigger_id"]
     assert anna("GET", f"/posts/{made.json()['id']}").json()["message"] == "joined"
@@ -263,11 +268,11 @@ def test_a_button_of_an_ephemeral_post_works_by_its_cookie_and_cannot_update_the
 ) -> None:
     post = {"channel_id": channel, "message": "menu", "props": with_button(integration.url)}
     made = admin("POST", "/posts/ephemeral", {"user_id": anna.id, "post": post})
-    assert "s1" not in made.text
+    assert "hidden-context" not in made.text
     action = made.json()["props"]["attachments"][0]["actions"][0]
     path = f"/posts/{made.json()['id']}/actions/{action['id']}"
     assert anna("POST", path, {"cookie": action["cookie"]}).status_code == 200
-    assert json.loads(integration.received[0][1])["context"] == {"secret": "s1"}
+    assert json.loads(integration.received[0][1])["context"] == {"secret": "hidden-context"}
     assert error_id(anna("POST", path, {}))[0] == 404
     assert error_id(anna("POST", path, {"cookie": action["cookie"][:-4] + "AAAA"}))[0] == 400
     integration.answer = {"update": {"message": "x"}}

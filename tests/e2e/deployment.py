@@ -42,7 +42,7 @@ from switchboard.processes.generated_secrets import read_or_make
 from switchboard.processes.process import FileReady
 from switchboard.processes.process_list import make_plan
 from switchboard.queues import QUEUES
-from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest
+from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest, SubscriberSettings
 from switchboard.services.calendar.agendas import Agendas
 from switchboard.services.channels.mattermost import DELIVERY_PROP
 from switchboard.services.people import MattermostPeople
@@ -217,6 +217,8 @@ class Deployment:
             ),
             actor="test",
         )
+        only_due = SubscriberSettings(changes_enabled=False, answers_enabled=False)  # changes have tests of their own
+        self.accounts.configure(connected.subscriber_id, only_due, actor="test")
         return Person(name, user_id, connected.subscriber_id, connected.account_id)
 
     def with_meeting(self, person: Person, starts_in: timedelta) -> Person:
