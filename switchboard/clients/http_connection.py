@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ class KeptConnection:
         self._session.close()
 
     def __del__(self) -> None:
-        self._session.close()  # its thread or its owner ended
+        if not sys.is_finalizing():  # at the end of the process the system closes it
+            self._session.close()  # its thread or its owner ended
 
 
 def _before(end_at: float, pieces: Iterator[bytes]) -> Iterator[bytes]:
