@@ -26,8 +26,9 @@ from routes.services import Services
 from switchboard import __version__, errors
 from switchboard.cli.main import app as command_line
 from switchboard.db.models import Base
+from switchboard.queues import PROCESS_QUEUES
 from switchboard.settings import Settings
-from tasks.app import PREFORK_QUEUES, TASK_MODULES, VISIBILITY_TIMEOUT_S, route
+from tasks.app import TASK_MODULES, VISIBILITY_TIMEOUT_S, route
 from tasks.app import app as celery_app
 
 ROOT = Path(__file__).parents[1]
@@ -205,7 +206,7 @@ def tasks_page() -> str:
         alone = "yes" if task.only_one else ""
         rows.append((f"`{name}`", queue, arguments, limits, alone, period, expires, _words(inspect.getdoc(task.run))))
     headings = ("task", "queue", "arguments", "soft / hard limit", "one at a time", "beat", "expires", "what it does")
-    intro = TASKS_INTRO.format(prefork=", ".join(PREFORK_QUEUES), visibility_s=VISIBILITY_TIMEOUT_S)
+    intro = TASKS_INTRO.format(prefork=", ".join(PROCESS_QUEUES), visibility_s=VISIBILITY_TIMEOUT_S)
     return intro + _table(headings, rows)
 
 

@@ -21,6 +21,7 @@ from beat_schedule import SCHEDULE
 from switchboard.clients.redis import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S, tls_options
 from switchboard.errors import ConfigError
 from switchboard.logs import configure_logging
+from switchboard.queues import QUEUES
 from switchboard.settings import Settings, load_settings
 from tasks import shutdown
 
@@ -35,9 +36,6 @@ TASK_MODULES = (
     "tasks.delivery.mattermost",
     "tasks.upkeep.retention",
 )
-THREAD_QUEUES = ("calendar", "delivery", "upkeep", "telegram", "providers", "sync")
-PREFORK_QUEUES = ("expansion",)
-QUEUES = (*THREAD_QUEUES, *PREFORK_QUEUES)
 QUEUE_BY_TASK = {"calendar.occurrences.expand": "expansion"}  # all others: the first part of their name
 
 VISIBILITY_TIMEOUT_S = 600

@@ -19,7 +19,8 @@ from celery import Task
 
 from beat_schedule import SCHEDULE
 from switchboard.locks import DEFAULT_LEASE_S, LONGEST_HOLD_S
-from tasks.app import PREFORK_QUEUES, QUEUES, TASK_MODULES, VISIBILITY_TIMEOUT_S, app, route, settings
+from switchboard.queues import PROCESS_QUEUES, QUEUES
+from tasks.app import TASK_MODULES, VISIBILITY_TIMEOUT_S, app, route, settings
 from tasks.base import LONGEST_COUNTDOWN_S, SwitchboardTask
 from tasks.shutdown import CUT_AFTER_S, GIVE_BACK_S, TASKS_END_AFTER_S
 from tests.servers import ROOT
@@ -60,7 +61,7 @@ def test_every_task_has_a_queue_that_a_process_of_the_procfile_consumes() -> Non
             pool = words[words.index("-P") + 1]
             consumed |= dict.fromkeys(words[words.index("-Q") + 1].split(","), pool)
     assert set(consumed) == set(QUEUES)
-    assert {queue for queue, pool in consumed.items() if pool == "prefork"} == set(PREFORK_QUEUES)
+    assert {queue for queue, pool in consumed.items() if pool == "prefork"} == set(PROCESS_QUEUES)
     for name in our_tasks():
         assert (route(name) or {})["queue"] in consumed
 
