@@ -182,7 +182,8 @@ def trickling_body(server: RawServer, line: socket.socket) -> None:
         time.sleep(0.05)
 
 
-def reset_at_once(server: RawServer, line: socket.socket) -> None:
+def reset_with_the_request_unread(server: RawServer, line: socket.socket) -> None:
+    line.recv(1, socket.MSG_PEEK)  # before that the client may still connect, and no answer could be lost
     reset(line)
 
 
@@ -201,7 +202,7 @@ def reset_in_the_answer(server: RawServer, line: socket.socket) -> None:
 LOST: dict[str, Behaviour] = {
     "silence": silent,
     "a trickle of body bytes": trickling_body,
-    "reset before the request": reset_at_once,
+    "reset with the request unread": reset_with_the_request_unread,
     "reset after the request": reset_after_the_request,
     "reset in the answer": reset_in_the_answer,
     "farewell without an answer": answering(b""),
