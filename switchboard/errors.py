@@ -77,12 +77,3 @@ class InvalidInputError(PermanentError):
     def __init__(self, message: str, *, field: str) -> None:
         super().__init__(message)
         self.field = field
-
-
-class DryRunRejected(SwitchboardError):
-    """A client in dry-run was about to make a call with an effect; raised at the wire so that no code path can forget it."""
-
-    def __init__(self, method: str, path: str) -> None:
-        super().__init__(f"dry run: {method} {path} was not sent")
-        self.method = method
-        self.path = path
