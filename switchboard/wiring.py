@@ -28,7 +28,7 @@ from switchboard.services.calendar import agendas as agenda_service
 from switchboard.services.calendar import changes as change_service
 from switchboard.services.calendar import notices as notice_service
 from switchboard.services.calendar import reminders as reminder_service
-from switchboard.services.calendar.accounts import AccountView, CalendarAccounts
+from switchboard.services.calendar.accounts import AccountView, CalendarAccounts, Person
 from switchboard.services.calendar.expansion import CalendarExpansion
 from switchboard.services.calendar.listings import Listings
 from switchboard.services.calendar.polling import CalendarPolling
@@ -174,10 +174,24 @@ def open_calendar_server(url: str, login: str, password: str) -> CaldavClient:
 
 
 @cache
+def people() -> MattermostPeople:
+    """The Mattermost users."""
+    return MattermostPeople(mattermost())
+
+
+class _PeopleAskedLate:
+    """The same, connected at the first question: whoever looks after accounts needs no Mattermost server."""
+
+    def find(self, username_or_id: str) -> Person | None:
+        """See People."""
+        return people().find(username_or_id)
+
+
+@cache
 def calendar_accounts() -> CalendarAccounts:
     """Calendar accounts and their owners' settings."""
     return CalendarAccounts(
-        database(), open_calendar_server, secret_box(), MattermostPeople(mattermost()), address_guard(), utc_now
+        database(), open_calendar_server, secret_box(), _PeopleAskedLate(), address_guard(), utc_now
     )
 
 
@@ -242,7 +256,7 @@ def subscribers() -> Subscribers:
 @cache
 def speakers() -> Speakers:
     """Who speaks."""
-    return Speakers(calendar_accounts(), subscribers(), MattermostPeople(mattermost()))
+    return Speakers(calendar_accounts(), subscribers(), people())
 
 
 @cache

@@ -394,5 +394,16 @@ def test_a_missing_server_is_words(run: CommandLine, environment: Callable[[str,
     assert run("calendar", "poll", account).status == 1
     environment("REDIS_URL", "")
     assert "REDIS_URL is not set" in run("calendar", "poll", account).err
+
+
+def test_accounts_can_be_looked_after_while_mattermost_is_not_configured(
+    run: CommandLine, environment: Callable[[str, str], None], radicale: RadicaleServer, account: str
+) -> None:
     environment("MATTERMOST_URL", "")
-    assert "MATTERMOST_URL" in run("calendar", "list").err
+    environment("MATTERMOST_TOKEN", "")
+    (listed,) = json.loads(run("calendar", "list", "--json").out)
+    assert str(listed["id"]) == account
+    assert run("calendar", "poll", account).status == 0
+    found = {line["name"]: line["verdict"] for line in json.loads(run("doctor", "--json").out)}
+    assert (found["mattermost"], found[f"calendar account {account} (anna)"]) == ("not configured", "ok")
+    assert "MATTERMOST_URL" in run("calendar", "connect", radicale.url, "anna", "@anna").err
