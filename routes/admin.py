@@ -13,7 +13,7 @@ from routes.responses import json_answer
 from routes.services import queue, services
 from switchboard.db.models import DeliveryState
 from switchboard.services.audit import AuditRecord
-from switchboard.services.operations import AccountView, DeliveryView
+from switchboard.services.operations import AccountStatus, DeliveryView
 
 POLL_TASK = "calendar.accounts.poll"
 MAX_PAGE = 500
@@ -52,7 +52,7 @@ class AuditQuery(BaseModel):
 class AccountList:
     """Every calendar account."""
 
-    accounts: list[AccountView]
+    accounts: list[AccountStatus]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def calendar_accounts() -> Response:
 
 
 @blueprint.get("/calendar/accounts/<int:account_id>")
-@describes("One calendar account", answers={200: Answer("The account.", AccountView)}, errors=(404,))
+@describes("One calendar account", answers={200: Answer("The account.", AccountStatus)}, errors=(404,))
 def calendar_account(account_id: int) -> Response:
     """One account."""
     return json_answer(services().operations.calendar_account(account_id))

@@ -13,7 +13,7 @@ from switchboard.services.conversation.entries import Entries
 from switchboard.services.conversation.tickets import Ticket
 from switchboard.services.files import FileStore
 from switchboard.services.health import HealthReport
-from switchboard.services.operations import AccountView, DeliveryView, SharedFacts
+from switchboard.services.operations import AccountStatus, DeliveryView, SharedFacts
 
 KEY = "switchboard.routes"
 
@@ -27,9 +27,9 @@ class HealthLike(Protocol):
 class OperationsLike(Protocol):
     """switchboard.services.operations.Operations."""
 
-    def calendar_accounts(self) -> list[AccountView]: ...
+    def calendar_accounts(self) -> list[AccountStatus]: ...
 
-    def calendar_account(self, account_id: int, /) -> AccountView: ...
+    def calendar_account(self, account_id: int, /) -> AccountStatus: ...
 
     def deliveries(self, *, state: str | None, before_id: int | None, limit: int) -> list[DeliveryView]: ...
 

@@ -30,8 +30,8 @@ class Lists(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class AccountView:
-    """A calendar account without its password."""
+class AccountStatus:
+    """How a calendar account fares, for operators: no password, no calendars."""
 
     id: int
     mattermost_user_id: str
@@ -91,12 +91,12 @@ class Operations:
         self._redis = redis
         self._queues = tuple(queues)
 
-    def calendar_accounts(self) -> list[AccountView]:
+    def calendar_accounts(self) -> list[AccountStatus]:
         """Every calendar account."""
         with self._database.read() as session:
             return [_account(account, user_id) for account, user_id in rows.account_rows(session)]
 
-    def calendar_account(self, account_id: int) -> AccountView:
+    def calendar_account(self, account_id: int) -> AccountStatus:
         """One calendar account; NotFoundError where there is none."""
         with self._database.read() as session:
             row = rows.account_row(session, account_id)
@@ -143,8 +143,8 @@ def _ages(times: Mapping[str, datetime], now: datetime) -> dict[str, float]:
     return {name: (now - at).total_seconds() for name, at in times.items()}
 
 
-def _account(account: CalendarAccount, mattermost_user_id: str) -> AccountView:
-    return AccountView(
+def _account(account: CalendarAccount, mattermost_user_id: str) -> AccountStatus:
+    return AccountStatus(
         id=account.id,
         mattermost_user_id=mattermost_user_id,
         server_url=account.server_url,

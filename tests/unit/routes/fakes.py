@@ -15,7 +15,7 @@ from switchboard.services.conversation.tickets import Tickets
 from switchboard.services.file_links import FileLinks
 from switchboard.services.files import FileInfo
 from switchboard.services.health import Finding, HealthReport
-from switchboard.services.operations import AccountView, DeliveryView, SharedFacts
+from switchboard.services.operations import AccountStatus, DeliveryView, SharedFacts
 from switchboard.settings import Settings
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
@@ -25,7 +25,7 @@ OUTSIDE = {"REMOTE_ADDR": "203.0.113.7"}
 KEY = "k" * 32
 SLASH_TOKEN = "a-token-of-a-slash-command"
 
-ACCOUNT = AccountView(
+ACCOUNT = AccountStatus(
     id=7,
     mattermost_user_id="u1",
     server_url="https://caldav.example.org/",
@@ -73,12 +73,12 @@ class FakeOperations:
 
     fault: Exception | None = None
 
-    def calendar_accounts(self) -> list[AccountView]:
+    def calendar_accounts(self) -> list[AccountStatus]:
         if self.fault is not None:
             raise self.fault
         return [ACCOUNT]
 
-    def calendar_account(self, account_id: int, /) -> AccountView:
+    def calendar_account(self, account_id: int, /) -> AccountStatus:
         if account_id != ACCOUNT.id:
             raise NotFoundError(f"there is no calendar account {account_id}")
         return ACCOUNT
