@@ -235,7 +235,8 @@ class _Handler(web.RequestHandler):
                 parts.append(_status(href, 404))
                 continue
             etag, raw = self.server.objects[href]
-            text = escape(raw.decode()) + ("\x0b" if spoilt == "xml" else "")
+            # Bytes that are no text of XML go through as they are: so do servers that look at no object.
+            text = escape(raw.decode(errors="surrogateescape")) + ("\x0b" if spoilt == "xml" else "")
             parts.append(
                 _found(href, f"<d:getetag>{escape(etag)}</d:getetag><c:calendar-data>{text}</c:calendar-data>")
             )
@@ -260,7 +261,8 @@ class _Handler(web.RequestHandler):
     async def _multistatus(self, members: str) -> None:
         body = self.server.quirks.body
         if body is None:
-            body = f'<?xml version="1.0"?><d:multistatus {_NAMESPACES}>{members}</d:multistatus>'.encode()
+            document = f'<?xml version="1.0"?><d:multistatus {_NAMESPACES}>{members}</d:multistatus>'
+            body = document.encode(errors="surrogateescape")
         self.set_status(207)
         self.set_header("Content-Type", "application/xml; charset=utf-8")
         quirks = self.server.quirks

@@ -8,6 +8,7 @@ Every failure leaves as one of our errors (`translate`, `error_for_status`), wit
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
@@ -44,6 +45,7 @@ MAX_HREF_LENGTH = 1024  # calendar_objects.href
 MAX_ETAG_LENGTH = 256  # calendar_objects.etag
 MAX_PAGES = 1_000  # of one sync report; a server that goes on has lost its way
 MAX_SPLITS = 24  # halvings spent on finding the objects that spoil a batch: seven for each of them
+MAX_FAILED_ALONE = 20  # objects that failed alone before the rest of a batch is no longer asked for one by one
 FAILURES_TO_GIVE_UP = 3  # objects that failed alone while not one came
 TIMEOUT_S = 60.0  # a cold server reads thousands of files before its first byte
 DEADLINE_S = 100.0  # below the time of a task
@@ -55,6 +57,9 @@ LOST_TOKEN_STATUSES = frozenset({400, 403, 409, 410, 412, 418})  # as servers an
 NO_SYNC_STATUSES = frozenset({400, 405, 409, 412, 415, 418, 422, 501})  # as servers answer to a report they lack
 GONE_STATUSES = frozenset({404, 410})
 ELSEWHERE_STATUSES = frozenset({400, 403, 404, 405, 410, 501})  # this URL is not the entry; another may be
+
+_CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # XML 1.0 section 2.2 has no way to write them
+_REPLACED = "\ufffd"
 
 _PRINCIPAL_PROPERTIES = (
     "<d:current-user-principal/><d:principal-URL/><d:resourcetype/><d:displayname/>"
@@ -280,7 +285,8 @@ class CaldavClient:
     def fetch(self, calendar_url: str, hrefs: Iterable[str]) -> Iterator[FetchedBatch]:
         """The objects, in batches of at most a hundred; a batch is fetched when it is asked for, and not kept.
 
-        An object that spoils its batch (broken XML, a server error, too large) is found by halving and asked for alone.
+        An object whose characters break the XML is asked for alone; one that spoils its batch otherwise (a server error, too
+        large) is found by halving first, and where many do, all are asked for alone.
         """
         wanted = list(hrefs)
         fetching = _Fetching()
@@ -299,17 +305,22 @@ class CaldavClient:
                 fetching.any_came = fetching.any_came or not batch.failed
                 return batch
             if fetching.splits_left <= 0:
-                return FetchedBatch((), (), tuple(hrefs))
+                return _joined(self._fetch_each(calendar_url, hrefs, fetching))
             fetching.splits_left -= 1
             middle = len(hrefs) // 2
             halves = [self._fetch_batch(calendar_url, half, fetching) for half in (hrefs[:middle], hrefs[middle:])]
-            return FetchedBatch(
-                objects=halves[0].objects + halves[1].objects,
-                missing=halves[0].missing + halves[1].missing,
-                failed=halves[0].failed + halves[1].failed,
-            )
+            return _joined(halves)
         fetching.any_came = True
         return batch
+
+    def _fetch_each(self, calendar_url: str, hrefs: list[str], fetching: _Fetching) -> Iterator[FetchedBatch]:
+        for number, href in enumerate(hrefs):
+            if fetching.failed_alone >= MAX_FAILED_ALONE:
+                yield FetchedBatch((), (), tuple(hrefs[number:]))
+                return
+            alone = self._fetch_alone(calendar_url, href)
+            fetching.failed_alone += len(alone.failed)
+            yield alone
 
     def _fetch_alone(self, calendar_url: str, href: str) -> FetchedBatch:
         """One object by GET: its bytes then come as they are, whatever they would do to an XML answer."""
@@ -333,19 +344,24 @@ class CaldavClient:
         asked = {_canonical(href): href for href in hrefs}
         objects: list[FetchedObject] = []
         missing: list[str] = []
-        for member in _members(self._report(calendar_url, body, depth=None)):
+        spoilt: list[str] = []
+        tree, mended = _mended_tree(self._request("REPORT", calendar_url, body), "REPORT")  # RFC 4791 7.9: has no depth
+        for member in _members(tree):
             href = asked.get(_canonical(member.href))
             data = member.properties.get(f"{CALDAV}calendar-data")
             if href is None:
                 continue
-            if data is not None and (data.text or "").strip():
+            if mended and data is not None and _REPLACED in (data.text or ""):
+                spoilt.append(href)
+            elif data is not None and (data.text or "").strip():
                 objects.append(_fetched(href, _etag(member), str(data.text).encode()))
             elif member.status in GONE_STATUSES:
                 missing.append(href)
             else:
                 continue
             del asked[_canonical(href)]
-        return FetchedBatch(tuple(objects), tuple(missing), tuple(asked.values()))
+        batch = FetchedBatch(tuple(objects), tuple(missing), tuple(asked.values()))
+        return _joined([batch, *(self._fetch_alone(calendar_url, href) for href in spoilt)])
 
     def _sync_page(self, calendar_url: str, token: str | None) -> tuple[list[_Member], str, bool]:
         """Members of the calendar, the next token, and whether the server cut the page (RFC 6578 section 3.6)."""
@@ -354,7 +370,7 @@ class CaldavClient:
             "<d:sync-level>1</d:sync-level><d:prop><d:getetag/></d:prop></d:sync-collection>"
         )
         try:
-            tree = self._report(calendar_url, body, depth=0)
+            tree = _tree(self._request("REPORT", calendar_url, body, {"Depth": "0"}), "REPORT")
         except RemoteRejectedError as error:
             if token and (error.code == VALID_SYNC_TOKEN or error.status in LOST_TOKEN_STATUSES | NO_SYNC_STATUSES):
                 raise SyncTokenExpiredError("REPORT sync-collection: the token has expired") from None
@@ -421,10 +437,6 @@ class CaldavClient:
             f"<d:prop>{properties}</d:prop></d:propfind>"
         )
         return list(_members(_tree(self._request("PROPFIND", url, body, {"Depth": str(depth)}), "PROPFIND")))
-
-    def _report(self, url: str, body: str, *, depth: int | None) -> Any:
-        headers = {} if depth is None else {"Depth": str(depth)}  # RFC 4791 section 7.9: a multiget has no depth
-        return _tree(self._request("REPORT", url, body, headers), "REPORT")
 
     def _request(
         self, verb: str, url: str, body: str = "", headers: Mapping[str, str] = MappingProxyType({})
@@ -550,6 +562,26 @@ def _tree(answer: Answer, verb: str) -> Any:
         kind = "a web page" if str(tree.tag).lower().endswith("html") else "something else"
         raise NotCaldavError(f"{verb}: the answer is {kind} instead of CalDAV")
     return tree
+
+
+def _mended_tree(answer: Answer, verb: str) -> tuple[Any, bool]:
+    """The multistatus element, and whether characters that XML cannot carry had to be replaced by U+FFFD to read it."""
+    try:
+        return _tree(answer, verb), False
+    except _BrokenXmlError:
+        text = _CONTROL_BYTES.sub(_REPLACED.encode(), answer.content).decode("utf-8-sig", errors="replace")
+        mended = Answer(answer.status_code, answer.reason, answer.headers, text.encode(), answer.url)
+        return _tree(mended, verb), True
+
+
+def _joined(batches: Iterable[FetchedBatch]) -> FetchedBatch:
+    """One batch of several."""
+    listed = list(batches)
+    return FetchedBatch(
+        objects=tuple(item for batch in listed for item in batch.objects),
+        missing=tuple(href for batch in listed for href in batch.missing),
+        failed=tuple(href for batch in listed for href in batch.failed),
+    )
 
 
 def _members(tree: Any) -> Iterator[_Member]:

@@ -24,6 +24,7 @@ ACTIVE = "active"
 PAUSED = "paused"
 LOST = "lost"
 
+_OTHER_COMPONENTS = tuple(b"BEGIN:" + name for name in (b"VTODO", b"VJOURNAL", b"VFREEBUSY", b"VAVAILABILITY"))
 _STAMPS = re.compile(rb"^(?:DTSTAMP|LAST-MODIFIED)[:;][^\n]*\n", re.MULTILINE | re.IGNORECASE)
 
 
@@ -163,8 +164,9 @@ def stored_etags(session: Session, calendar_id: int, hrefs: Collection[str] | No
 def store_objects(session: Session, calendar: PolledCalendar, received: Sequence[ReceivedObject], now: datetime) -> int:
     """Keep what came; return how many objects have other content than before, of which snapshots are taken.
 
-    Servers touch objects by themselves: a new ETag, DTSTAMP or LAST-MODIFIED alone is kept and is no change. Objects without an
-    event (tasks that a server did not filter out) are kept, so that they are not asked for again, and wait for no expansion.
+    Servers touch objects by themselves: a new ETag, DTSTAMP or LAST-MODIFIED alone is kept and is no change. Objects of other
+    components (tasks that a server did not filter out) are kept, so that they are not asked for again, and wait for no
+    expansion; what holds neither waits for it, which notes what is wrong.
     """
     calendar_id = calendar.id
     hrefs = [item.href for item in received]
@@ -181,7 +183,7 @@ def store_objects(session: Session, calendar: PolledCalendar, received: Sequence
     made, touched, altered, emptied = [], [], [], []
     for item in received:
         row = known.get(item.href)
-        has_event = b"BEGIN:VEVENT" in item.raw.upper()
+        has_event = not item.problem and not _is_no_event(item.raw)
         if row is None:
             changed += has_event
             made.append(
@@ -266,6 +268,12 @@ def next_slot(account_id: int, after: datetime, period_s: float) -> datetime:
     phase = (account_id * 2_654_435_761 % 2**32) / 2**32 * period_s  # Knuth's multiplicative hash spreads ids in a row
     seconds = after.timestamp()
     return after + timedelta(seconds=period_s - (seconds - phase) % period_s)
+
+
+def _is_no_event(raw: bytes) -> bool:
+    """Whether it holds components other than events and no event; also in UTF-16, whose letters have zeros between them."""
+    text = raw.replace(b"\0", b"").upper()
+    return b"BEGIN:VEVENT" not in text and any(name in text for name in _OTHER_COMPONENTS)
 
 
 def _content(raw: bytes) -> bytes:

@@ -30,6 +30,7 @@ _WANTED = frozenset(
     | {"CONFERENCE", "X-TELEMOST-CONFERENCE", "X-GOOGLE-CONFERENCE", "X-MICROSOFT-SKYPETEAMSMEETINGURL"}
     | {"TZID", "TZOFFSETFROM", "TZOFFSETTO"}
 )
+_OTHER_COMPONENTS = frozenset({"VTODO", "VJOURNAL", "VFREEBUSY", "VAVAILABILITY"})
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 _BLANK_LINES = re.compile(r"\n{2,}")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
@@ -167,6 +168,7 @@ class _Reader:
         self._observance: Component | None = None
         self._skipped: list[str] = []
         self._events_seen = 0
+        self._other_seen = False
 
     def take(self, line: str) -> None:
         match = _NAME.match(line)
@@ -188,6 +190,9 @@ class _Reader:
     def finish(self) -> None:
         """Report what was still open: a component without its end may miss its STATUS or EXDATE, so it is not used."""
         self._drop_open("the object ends in the middle of this event")
+        if not (self._events_seen or self._other_seen or self._content.problems):
+            self._content.note("", "the object holds no event")
+            self._content.whole = False
 
     def _begin(self, block: str) -> None:
         if block in {"VEVENT", "VCALENDAR"}:
@@ -198,6 +203,8 @@ class _Reader:
                 self._event = Component("VEVENT")
         elif self._event is not None:
             self._skipped.append(block)
+        elif block in _OTHER_COMPONENTS:
+            self._other_seen = True
         elif block == "VTIMEZONE":
             self._zone = Component("VTIMEZONE")
         elif self._zone is not None and block in {"STANDARD", "DAYLIGHT"}:

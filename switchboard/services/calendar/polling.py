@@ -45,6 +45,7 @@ CONTINUE_AFTER = timedelta(seconds=15)
 MAX_WAIT = timedelta(hours=1)
 CATCH_UP = 2  # after a downtime at most twice the usual number of polls a scan
 LOST_STATUSES = frozenset({403, 410})
+NOT_GIVEN = "the server listed the object and could not give it; it is asked for again each day"
 
 log = get_logger(__name__)
 
@@ -256,6 +257,10 @@ class CalendarPolling:
             now = self._clock()
             with self._database.write() as session:
                 rows.hold(session, poll.account, now + LEASE)
+                stored = rows.stored_etags(session, calendar.id, batch.failed)  # of those the old content stands
+                received += [
+                    rows.ReceivedObject(href, "", b"", NOT_GIVEN) for href in batch.failed if href not in stored
+                ]
                 changed = rows.store_objects(session, calendar, received, now)
                 removed = rows.remove_objects(session, calendar, batch.missing, now)
                 if left <= 0:

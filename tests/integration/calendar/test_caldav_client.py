@@ -315,6 +315,31 @@ def test_an_object_that_spoils_its_batch_hides_no_other(
     assert len(faulty.requests) < 20
 
 
+@pytest.mark.parametrize(
+    ("spoilt", "requests"), [("xml", 22), ("400", 150), ("500", 150)], ids=["characters", "refused", "stumbles"]
+)
+def test_many_objects_that_spoil_their_batches_hide_no_other(
+    faulty: FaultyServer, client: CaldavClient, spoilt: str, requests: int
+) -> None:
+    hrefs = fill(faulty, 100)
+    bad = hrefs[::6]
+    faulty.quirks.spoils_multiget = dict.fromkeys(bad, spoilt)
+    [batch] = client.fetch(faulty.calendar_url, hrefs)
+    lost = set(hrefs) - {item.href for item in batch.objects}
+    assert lost == set(batch.failed) == (set(bad) if spoilt == "500" else set())
+    assert len(faulty.requests) < requests
+
+
+def test_bytes_that_are_no_text_come_as_they_are(faulty: FaultyServer, client: CaldavClient) -> None:
+    latin = EVENT.replace(b"SUMMARY:", b"SUMMARY:Caf\xe9 ") % 1
+    hrefs = [faulty.put("latin.ics", latin), faulty.put("wide.ics", (EVENT % 2).decode().encode("utf-16"))]
+    [batch] = client.fetch(faulty.calendar_url, [*hrefs, *fill(faulty, 20)])
+    came = {item.href: item.raw for item in batch.objects}
+    assert len(came) == 22
+    assert came[hrefs[0]] == latin.replace(b"\r\n", b"\n")
+    assert came[hrefs[1]].decode("utf-16") == (EVENT % 2).decode()
+
+
 def test_a_server_that_stumbles_over_everything_is_not_asked_for_each_object(
     faulty: FaultyServer, client: CaldavClient
 ) -> None:
