@@ -17,6 +17,7 @@ from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount, CalendarObject, CalendarSubscriber
 from switchboard.db.repositories.calendars import ACTIVE, forget_objects
+from switchboard.db.repositories.subscribers import lock_accounts, lock_subscriber
 from switchboard.db.upsert import insert_ignoring_conflicts
 from switchboard.domain.calendar.quiet_hours import parse_quiet_hours
 from switchboard.domain.calendar.reminders import clean_minutes
@@ -396,7 +397,7 @@ class CalendarAccounts:
             changes |= {"quiet_from": begins, "quiet_until": ends}
         now = self._clock()
         with self._database.write() as session:
-            subscriber = session.get(CalendarSubscriber, subscriber_id)
+            subscriber = lock_subscriber(session, subscriber_id)
             if subscriber is None:
                 raise UnknownAccountError("This user has no calendar connected.")
             zone_changed = zone is not None and zone != subscriber.zone
@@ -591,8 +592,8 @@ def _interrupt(account: CalendarAccount, now: datetime) -> None:
 
 
 def _expand_anew(session: Session, subscriber_id: int) -> list[int]:
-    """Mark everything of a user for expansion; returns the accounts."""
-    accounts = list(session.scalars(select(CalendarAccount.id).where(CalendarAccount.subscriber_id == subscriber_id)))
+    """Mark everything of a user, whose row the caller holds, for expansion; returns the accounts."""
+    accounts = lock_accounts(session, subscriber_id)
     calendars = select(Calendar.id).where(Calendar.account_id.in_(accounts))
     session.execute(
         update(CalendarObject)

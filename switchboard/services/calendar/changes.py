@@ -22,6 +22,7 @@ from switchboard.db.models import CalendarAccount, CalendarOccurrence, CalendarS
 from switchboard.db.repositories import snapshots as rows
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.db.repositories.heartbeats import beat
+from switchboard.db.repositories.subscribers import lock_accounts, lock_subscriber
 from switchboard.db.upsert import MAX_PARAMETERS
 from switchboard.deadlines import cap_timeout_s
 from switchboard.domain.calendar.changes import Change, ChangeKind, Snapshot, find_changes
@@ -71,16 +72,10 @@ class Changes:
 
 def _tell(session: Session, subscriber_id: int, now: datetime) -> list[int]:
     """Turn a subscriber's snapshots into at most one delivery, or put them off to the end of quiet hours."""
-    # Subscriber, accounts, then what hangs on them: the order of every writer. The accounts' locks keep polls out.
-    subscriber = session.get(CalendarSubscriber, subscriber_id, with_for_update=True)
+    subscriber = lock_subscriber(session, subscriber_id)
     if subscriber is None:
         return []
-    session.scalars(
-        select(CalendarAccount.id)
-        .where(CalendarAccount.subscriber_id == subscriber_id)
-        .order_by(CalendarAccount.id)
-        .with_for_update(key_share=True)
-    ).all()
+    lock_accounts(session, subscriber_id)  # keeps polls out
     ready = rows.ready_snapshots(session, subscriber_id, now)
     if not ready:
         return []

@@ -27,6 +27,7 @@ from switchboard.db.models import (
     CalendarSnapshot,
     CalendarSubscriber,
 )
+from switchboard.db.repositories.subscribers import lock_accounts
 from switchboard.db.upsert import insert_new
 from switchboard.domain.calendar.expansion import Expansion, expand
 from switchboard.domain.calendar.occurrences import Occurrence
@@ -249,13 +250,7 @@ def rearm(session: Session, subscriber_id: int, now: datetime) -> None:
     subscriber = session.get(CalendarSubscriber, subscriber_id)
     if subscriber is None:
         return
-    # Polls remove occurrences under this lock: without it each could wait for the other.
-    accounts = session.scalars(
-        select(CalendarAccount.id)
-        .where(CalendarAccount.subscriber_id == subscriber_id)
-        .order_by(CalendarAccount.id)
-        .with_for_update(key_share=True)
-    ).all()
+    accounts = lock_accounts(session, subscriber_id)
     outdated = delete(CalendarReminder).where(CalendarReminder.subscriber_id == subscriber_id)
     if subscriber.reminders_enabled:
         outdated = outdated.where(CalendarReminder.fire_at > now)

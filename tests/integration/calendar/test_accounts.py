@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import threading
+import time as time_module
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from sandbox.caldav.faulty import CALENDAR, LOGIN, FaultyServer
 from switchboard.clients.address_guard import AddressGuard
@@ -327,3 +329,54 @@ def test_a_change_of_zone_expands_everything_anew(office: Office) -> None:
     assert office.accounts.configure(subscriber_id, SubscriberSettings(zone="Asia/Tokyo"), actor="test") == [account_id]
     with office.database.read() as session:
         assert session.scalars(select(CalendarObject.needs_expansion)).all() == [True]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda office, id_: office.accounts.configure(id_, SubscriberSettings(zone="Asia/Tokyo"), actor="test"),
+        lambda office, _id: office.connect(zone="Asia/Tokyo"),
+    ],
+    ids=["configure", "connect"],
+)
+def test_a_change_of_zone_waits_for_the_transaction_of_a_poll_and_not_in_a_circle(
+    postgres_url: str, faulty: FaultyServer, change: Callable[[Office, int], object]
+) -> None:
+    """Given a poll that holds its account and has not written its objects yet, both come to their end."""
+    database = Database(postgres_url)
+    office = Office(database, faulty)
+    account_id = office.connect()
+    office.fill(office.accounts.list_accounts()[0].calendars[0].id, account_id)
+    subscriber_id = office.subscriber().id
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            change(office, subscriber_id)
+        except Exception as error:  # noqa: BLE001 - a thread's, told below
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    with database.write() as session:
+        session.execute(update(CalendarAccount).values(claimed_until=NOW))
+        thread.start()
+        _wait_until_somebody_waits_for_a_lock(database)
+        session.execute(update(CalendarObject).values(etag="2"))
+    thread.join(30)
+    assert (thread.is_alive(), failures) == (False, [])
+    with database.read() as session:
+        assert session.scalars(select(CalendarObject.needs_expansion)).all() == [True]
+    database.dispose()
+
+
+def _wait_until_somebody_waits_for_a_lock(database: Database) -> None:
+    query = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    give_up_at = time_module.monotonic() + 30
+    while time_module.monotonic() < give_up_at:
+        with database.read() as session:
+            if session.scalar(query):
+                return
+        time_module.sleep(0.02)
+    raise AssertionError("nobody waited")
