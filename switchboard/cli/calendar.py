@@ -61,11 +61,16 @@ def list_accounts(*, as_json: AsJson = False) -> None:
     accounts = wiring.calendar_accounts().list_accounts()
     if as_json:
         names = ("id", "username", "server_url", "login", "state", "reason", "last_polled_at", "last_error")
-        print_json([{name: getattr(account, name) for name in names} for account in accounts])
+        print_json(
+            [
+                {name: getattr(account, name) for name in names} | {"left_out": _left_out(account.id)}
+                for account in accounts
+            ]
+        )
         return
     print_table(
         "Calendar accounts",
-        ("id", "user", "login", "server", "state", "watched", "last poll", "last error"),
+        ("id", "user", "login", "server", "state", "watched", "last poll", "last error", "left out"),
         [
             (
                 a.id,
@@ -76,6 +81,7 @@ def list_accounts(*, as_json: AsJson = False) -> None:
                 f"{sum(c.watched for c in a.calendars)} of {len(a.calendars)}",
                 a.last_polled_at,
                 a.last_error,
+                _left_out(a.id),
             )
             for a in accounts
         ],
@@ -200,6 +206,12 @@ def _expand(account: int) -> None:
     with console.status("Expanding ..."):
         while wiring.calendar_expansion().expand_account(account).more:
             pass
+
+
+def _left_out(account: int) -> str:
+    """What of the account's entries could not be read in full, and why; '' where all could."""
+    found = wiring.calendar_polling().left_out(account)
+    return f"{found.count}: {'; '.join(found.reasons)}" if found.count else ""
 
 
 def _view(account: int) -> AccountView:

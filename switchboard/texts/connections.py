@@ -173,9 +173,20 @@ def profile_text(accounts: Sequence[AccountFacts], zone: str, locale: str, texts
 
 
 def account_check_text(
-    account: AccountFacts, *, accepted: bool, problem: str, new_calendars: bool, now: datetime, texts: Texts
+    account: AccountFacts,
+    *,
+    accepted: bool,
+    problem: str,
+    new_calendars: bool,
+    left_out: int,
+    reasons: Sequence[str],
+    now: datetime,
+    texts: Texts,
 ) -> str:
-    """Whether the server accepts us now, which calendars, the last poll and its error. `problem` is English."""
+    """Whether the server accepts us now, which calendars, the last poll and its error, and what could not be read.
+
+    `problem` and `reasons` are English; `left_out` is the number of entries that they stand for.
+    """
     login = escape(account.login, MAX_CHARS)
     if accepted:
         lines = [texts.gettext("✅ **{login}**: the server accepts the login and password.", login=login)]
@@ -202,6 +213,15 @@ def account_check_text(
         lines.append(texts.gettext("Last error: {detail}", detail=escape(account.last_error, MAX_DETAIL_CHARS)))
     else:
         lines.append(texts.gettext("Last error: none"))
+    if left_out:
+        lines.append(
+            texts.ngettext(
+                "⚠️ {count} entry could not be read in full: {detail}",
+                "⚠️ {count} entries could not be read in full: {detail}",
+                left_out,
+                detail="; ".join(escape(reason, MAX_DETAIL_CHARS) for reason in reasons),
+            )
+        )
     return "\n".join(lines)
 
 

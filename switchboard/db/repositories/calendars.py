@@ -249,6 +249,18 @@ def remove_objects(session: Session, calendar: PolledCalendar, hrefs: Collection
     return removed
 
 
+def problems(session: Session, account_id: int) -> dict[str, int]:
+    """What was wrong with objects of the watched calendars, and with how many: the commonest first."""
+    found = session.execute(
+        select(CalendarObject.problem, func.count().label("objects"))
+        .join(Calendar, Calendar.id == CalendarObject.calendar_id)
+        .where(Calendar.account_id == account_id, Calendar.watched, CalendarObject.problem.is_not(None))
+        .group_by(CalendarObject.problem)
+        .order_by(func.count().desc(), CalendarObject.problem)
+    )
+    return {row.problem: row.objects for row in found}
+
+
 def forget_objects(session: Session, calendar_ids: Collection[int]) -> None:
     """Remove everything stored of these calendars; their next poll begins from nothing."""
     session.execute(delete(CalendarObject).where(CalendarObject.calendar_id.in_(calendar_ids)))

@@ -190,7 +190,7 @@ class _Reader:
     def finish(self) -> None:
         """Report what was still open: a component without its end may miss its STATUS or EXDATE, so it is not used."""
         self._drop_open("the object ends in the middle of this event")
-        if not (self._events_seen or self._other_seen or self._content.problems):
+        if self._content.whole and not (self._events_seen or self._other_seen):
             self._content.note("", "the object holds no event")
             self._content.whole = False
 
@@ -248,13 +248,13 @@ class _Reader:
             )
             return
         try:
-            values.append(_property(line))
+            values.append(read_property(line))
         except ValueError:
             self._content.note(target.text("UID"), f"a {name} line could not be read and was left out")
 
 
-def _property(line: str) -> Property:
-    """Take one line apart; the common line without parameters does not need the library."""
+def read_property(line: str) -> Property:
+    """Take one unfolded line apart, ValueError where that cannot be; the common line needs no library."""
     name = _NAME.match(line)
     if name is not None and line[name.end() : name.end() + 1] == ":":
         return Property(line[name.end() + 1 :], {})

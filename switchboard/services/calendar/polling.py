@@ -44,6 +44,7 @@ BUDGET_S = 60.0  # of one poll, half of its task's time; what is left then is th
 CONTINUE_AFTER = timedelta(seconds=15)
 MAX_WAIT = timedelta(hours=1)
 CATCH_UP = 2  # after a downtime at most twice the usual number of polls a scan
+MAX_REASONS = 3
 LOST_STATUSES = frozenset({403, 410})
 NOT_GIVEN = "the server listed the object and could not give it; it is asked for again each day"
 
@@ -100,6 +101,14 @@ class PollResult:
     def needs_expansion(self) -> bool:
         """Whether anything was stored that occurrences depend on."""
         return self.changed > 0
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """How many objects could not be read, or not in full, and the commonest reasons, in English."""
+
+    count: int
+    reasons: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -197,6 +206,12 @@ class CalendarPolling:
         except LockLostError:
             log.warning("calendar_poll_superseded", account_id=account_id)
             return PollResult(PollOutcome.SKIPPED, poll.changed, poll.removed, poll.unreadable)
+
+    def left_out(self, account_id: int) -> LeftOut:
+        """What polls and expansions could not read in the account's watched calendars."""
+        with self._database.read() as session:
+            found = rows.problems(session, account_id)
+        return LeftOut(sum(found.values()), tuple(found)[:MAX_REASONS])
 
     def _poll_calendars(self, poll: _Poll, calendars: list[rows.PolledCalendar]) -> None:
         try:

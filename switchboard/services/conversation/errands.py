@@ -82,11 +82,14 @@ class Errands:
             found = self._accounts.refresh_calendars(account.id)
         except (InvalidInputError, NotFoundError, TransientError) as error:
             problem = str(error)
+        left_out = self._polling.left_out(account.id)
         return words.account_check_text(
             facts_of(account),
             accepted=not problem,
             problem=problem,
             new_calendars=len(found) > len(account.calendars),
+            left_out=left_out.count,
+            reasons=left_out.reasons,
             now=self._clock(),
             texts=texts,
         )

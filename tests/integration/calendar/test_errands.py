@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 import redis
 
-from sandbox.caldav.faulty import LOGIN, FaultyServer
+from sandbox.caldav.faulty import CALENDAR, LOGIN, FaultyServer
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient
 from switchboard.crypto import SecretBox
@@ -104,6 +104,17 @@ def test_the_check_says_whether_the_server_accepts_us_and_what_the_store_knows(d
     desk.server.password = "changed"
     desk.errands.check_account("u-anna", "sealed")
     assert "does not let us in" in desk.told.said[1]
+
+
+def test_the_check_says_what_could_not_be_read(desk: Desk) -> None:
+    desk.connect()
+    desk.server.put("gone.ics", event("gone"))
+    desk.server.quirks.spoils_multiget = {f"{CALENDAR}gone.ics": "500"}
+    desk.server.put("fine.ics", event("fine"))
+    desk.errands.refresh("u-anna", "sealed")
+    desk.errands.check_account("u-anna", "sealed")
+    assert "1 entry could not be read in full" in desk.told.said[-1]
+    assert "could not give it" in desk.told.said[-1]
 
 
 def test_without_an_account_the_answer_is_connect_first(desk: Desk) -> None:
