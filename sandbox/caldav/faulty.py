@@ -1,6 +1,7 @@
-"""A CalDAV server of one person and one calendar that misbehaves on demand: the quirks of known servers, and plain faults.
+"""A CalDAV server of one person that misbehaves on demand: the quirks of known servers, and plain faults.
 
-Faults of the line (429, 5xx, slow, cut, HTML) come from `sandbox.faults`; what only a CalDAV server can do wrong is a `Quirks`.
+Faults of the line (429, 5xx, slow, cut, HTML) come from `sandbox.faults`; what only a CalDAV server can do wrong is a `Quirks`,
+and where things lie a `Layout`. Servers with a name are composed of these in `sandbox.caldav.known_servers`.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import random
 import re
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 from tornado import httpserver, iostream, netutil, web
@@ -22,10 +25,31 @@ from sandbox.faults import FaultBook, FaultGate
 
 LOGIN, PASSWORD = "anna", "right"
 PRINCIPAL, HOME, CALENDAR, TASKS = "/principals/anna/", "/home/anna/", "/home/anna/work/", "/home/anna/todo/"
+_UNASKED = (
+    "BEGIN:VCALENDAR\nVERSION:2.0\nBEGIN:VEVENT\nUID:unasked\nDTSTART:20261124T080000Z\nDTEND:20261124T083000Z\n"
+    "SUMMARY:Unasked\nRRULE:FREQ=DAILY\nEND:VEVENT\nEND:VCALENDAR\n"
+)
 _METHODS = ("GET", "PROPFIND", "REPORT", "OPTIONS")
 _NAMESPACES = 'xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav"'
 _VALID_TOKEN = f"<d:error {_NAMESPACES}><d:valid-sync-token/></d:error>"
 _SUPPORTED = f"<d:error {_NAMESPACES}><d:supported-report/></d:error>"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where things lie: paths as the server spells them in its answers, and the kinds of the collections of the home.
+
+    `put` stores into the first of `calendars`. `hosts` are the names of the entry and of the host with the calendars; with
+    two of them neither serves what is the other's.
+    """
+
+    login: str = LOGIN
+    principal: str = PRINCIPAL
+    home: str = HOME
+    calendars: tuple[tuple[str, str], ...] = ((CALENDAR, "Work"),)  # path, name
+    tasks: str = TASKS
+    others: tuple[tuple[str, str], ...] = ((HOME + "inbox/", "<c:schedule-inbox/>"),)  # path, resource type
+    hosts: tuple[str, ...] = ("127.0.0.1",)
 
 
 @dataclass(slots=True)
@@ -42,6 +66,16 @@ class Quirks:
     listed_but_gone: set[str] = field(default_factory=set)  # Google: a listed href is 404
     spoils_multiget: dict[str, str] = field(default_factory=dict)  # href to "xml", "500" or "400"
     ignores_filters: bool = False  # Yandex: objects that nobody asked for come along
+    shuffles: bool = False  # Yandex: nothing is sorted
+    freebusy_status: int = 504  # Yandex 504, iCloud 400, Google 403
+    lists_removed: bool = False  # Radicale: the first report names what was removed, as 404
+    obeys_limit_silently: bool = False  # Xandikos: a report is cut at DAV:limit, and nothing says so
+    teapot_after_deletion: bool = False  # Nextcloud: 418 to a token that is older than a deletion
+    keeps_deleted: bool = False  # Nextcloud: what is deleted lies in a bin beside the calendars, with its UID
+    refusals_to_block: int = 0  # Nextcloud: after so many wrong passwords 429 for everybody
+    busy: list[tuple[int, str]] = field(default_factory=list)  # iCloud: (status, Retry-After) of the next answers
+    signed_in_status: int = 0  # Nextcloud 31: 503 for an app password that may not see files
+    only_if_match: bool = False  # Google: a precondition other than If-Match is a bad request
     cut_listing: bool = False  # a list of members ends with 507
     wants_digest: bool = False  # Baikal
     body: bytes | None = None  # this instead of every multistatus
@@ -53,10 +87,16 @@ class Quirks:
 
 @dataclass(slots=True)
 class FaultyServer:
-    """The running twin. Change the calendar by `put`, `delete` and `touch`, its manners by `quirks` and `faults`."""
+    """The running twin. Change the calendar by `put`, `delete` and `touch`, its manners by `quirks` and `faults`.
 
+    `home_url` is where the calendars are: `url`, unless the layout has a host of their own, which then has a port of its own.
+    """
+
+    layout: Layout = field(default_factory=Layout)
     url: str = ""
     port: int = 0
+    home_url: str = ""
+    home_port: int = 0
     quirks: Quirks = field(default_factory=Quirks)
     faults: FaultBook = field(default_factory=FaultBook)
     objects: dict[str, tuple[str, bytes]] = field(default_factory=dict)
@@ -64,46 +104,55 @@ class FaultyServer:
     requests: list[str] = field(default_factory=list)
     oldest_token: int = 0
     password: str = PASSWORD
+    refused: int = 0
+
+    @property
+    def calendar(self) -> str:
+        """The path of the first calendar."""
+        return self.layout.calendars[0][0]
 
     @property
     def calendar_url(self) -> str:
-        return f"{self.url}{CALENDAR}"
+        return f"{self.home_url}{self.calendar}"
 
     def put(self, name: str, raw: bytes) -> str:
         """Store an object as a client would; returns its href."""
-        href = CALENDAR + name
+        href = self.calendar + name
         self.history.append((href, False))
         self.objects[href] = (f'"{len(self.history)}"', raw)
         return href
 
     def touch(self, name: str, raw: bytes | None = None) -> None:
         """Give an object a new ETag (and new bytes) although nobody changed it, as Yandex does."""
-        self.put(name, raw or self.objects[CALENDAR + name][1])
+        self.put(name, raw or self.objects[self.calendar + name][1])
 
     def delete(self, name: str) -> None:
-        href = CALENDAR + name
+        href = self.calendar + name
         del self.objects[href]
         self.history.append((href, True))
 
     def forget_history(self) -> None:
         """Tokens handed out so far are no longer known."""
         self.oldest_token = len(self.history) + 1
-        self.history.append((CALENDAR + "never-there.ics", True))
+        self.history.append((self.calendar + "never-there.ics", True))
 
 
 @contextmanager
-def running_faulty() -> Iterator[FaultyServer]:
-    """The twin on a free port in a thread of this process until the block ends."""
-    server = FaultyServer()
-    sockets = netutil.bind_sockets(0, "127.0.0.1", family=socket.AF_INET)
-    server.port = sockets[0].getsockname()[1]
-    server.url = f"http://127.0.0.1:{server.port}"
+def running_faulty(layout: Layout | None = None) -> Iterator[FaultyServer]:
+    """The twin on a free port in a thread of this process until the block ends; on two, where the layout has two hosts."""
+    server = FaultyServer(layout or Layout())
+    hosts = server.layout.hosts
+    listening = [netutil.bind_sockets(0, "127.0.0.1", family=socket.AF_INET) for _ in hosts]
+    ports = [sockets[0].getsockname()[1] for sockets in listening]
+    server.port, server.home_port = ports[0], ports[-1]
+    server.url, server.home_url = f"http://{hosts[0]}:{ports[0]}", f"http://{hosts[-1]}:{ports[-1]}"
     ready, loops = threading.Event(), list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]()
 
     async def serve() -> None:
         application = web.Application([(r"(/.*)", _Handler, {"server": server})], log_function=lambda _handler: None)
         http = httpserver.HTTPServer(FaultGate(application, server.faults))
-        http.add_sockets(sockets)
+        for sockets in listening:
+            http.add_sockets(sockets)
         end = asyncio.Event()
         loops.append((asyncio.get_running_loop(), end))
         ready.set()
@@ -132,69 +181,109 @@ class _Handler(web.RequestHandler):
         self.server = server
 
     async def prepare(self) -> None:
-        quirks, method, path = self.server.quirks, self.request.method or "", self.request.path
-        body = self.request.body.decode()
+        method, path, body = self.request.method or "", self.request.path, self.request.body.decode()
         self.server.requests.append(f"{method} {'sync' if 'sync-collection' in body else path}")
-        if quirks.redirect:
-            self.set_header("Location", quirks.redirect)
-            return await self._answer(302, "")
-        if not self._signed_in():
-            self.set_header(
-                "WWW-Authenticate", 'Digest realm="twin", nonce="n", qop="auth"' if quirks.wants_digest else "Basic"
-            )
-            return await self._answer(401, "")
-        if quirks.calendar_status and path.startswith(CALENDAR):
-            return await self._answer(quirks.calendar_status, "")
+        refusal = self._refusal(path)
+        if refusal is not None:
+            return await self._answer(refusal, "")
         if method == "REPORT" and "free-busy-query" in body:
-            return await self._answer(504, "")
+            return await self._answer(self.server.quirks.freebusy_status, "")
         if method == "REPORT" and "sync-collection" in body:
-            return await self._sync(body)
+            return await self._sync(path, body)
         if method == "REPORT":
-            return await self._multiget(body)
+            return await self._multiget(path, body)
         if method == "PROPFIND":
             return await self._propfind(path, body)
         return await self._get(path)
 
+    def _refusal(self, path: str) -> int | None:
+        """The status of an answer that depends on no report; its headers are set."""
+        server, quirks = self.server, self.server.quirks
+        if quirks.redirect:
+            self.set_header("Location", quirks.redirect)
+            return 302
+        if quirks.busy:
+            status, retry_after = quirks.busy.pop(0)
+            if retry_after:
+                self.set_header("Retry-After", retry_after)
+            return status
+        if quirks.refusals_to_block and server.refused >= quirks.refusals_to_block:
+            self.set_header("Retry-After", "1800")
+            return 429
+        if not self._signed_in():
+            server.refused += 1
+            self.set_header(
+                "WWW-Authenticate", 'Digest realm="twin", nonce="n", qop="auth"' if quirks.wants_digest else "Basic"
+            )
+            return 401
+        return quirks.signed_in_status or self._refusal_of(path)
+
+    def _refusal_of(self, path: str) -> int | None:
+        """The status of an answer to somebody who is signed in and asks for what is not served here, or not so."""
+        server, quirks = self.server, self.server.quirks
+        if len(server.layout.hosts) > 1 and self._is_at_home() != _is_under(path, server.layout.home):
+            return 404
+        if quirks.only_if_match and any(
+            name.lower().startswith("if-") and name.lower() != "if-match" for name in self.request.headers
+        ):
+            return 400
+        if quirks.calendar_status and any(_is_under(path, calendar) for calendar, _ in server.layout.calendars):
+            return quirks.calendar_status
+        return None
+
+    def _is_at_home(self) -> bool:
+        return self.request.host == f"{self.server.layout.hosts[-1]}:{self.server.home_port}"
+
     def _signed_in(self) -> bool:
         header = self.request.headers.get("Authorization", "")
         if self.server.quirks.wants_digest:
-            return header.startswith("Digest ") and f'username="{LOGIN}"' in header
-        expected = base64.b64encode(f"{LOGIN}:{self.server.password}".encode()).decode()
+            return header.startswith("Digest ") and f'username="{self.server.layout.login}"' in header
+        expected = base64.b64encode(f"{self.server.layout.login}:{self.server.password}".encode()).decode()
         return header == f"Basic {expected}"
 
     async def _propfind(self, path: str, body: str) -> None:
-        if path == PRINCIPAL:
+        layout = self.server.layout
+        calendar = self._calendar_at(path)
+        if _same(path, layout.principal):
+            home = layout.home if len(layout.hosts) == 1 else self.server.home_url + layout.home
             return await self._multistatus(
                 _found(
-                    path,
-                    f"<c:calendar-home-set><d:href>{HOME}</d:href></c:calendar-home-set>"
+                    layout.principal,
+                    f"<c:calendar-home-set><d:href>{home}</d:href></c:calendar-home-set>"
                     "<c:calendar-user-address-set><d:href>mailto:Anna@Example.org</d:href>"
-                    f"<d:href>{PRINCIPAL}</d:href></c:calendar-user-address-set>",
+                    f"<d:href>{layout.principal}</d:href></c:calendar-user-address-set>",
                 )
             )
-        if path == HOME and self.request.headers.get("Depth") == "1":
+        if _same(path, layout.home) and self.request.headers.get("Depth") == "1":
+            bin_ = (layout.home + "trashbin/", "<x:trash-bin xmlns:x='http://nextcloud.com/ns'/>")
+            others = (*layout.others, bin_) if self.server.quirks.keeps_deleted else layout.others
             return await self._multistatus(
-                _found(HOME, "<d:resourcetype><d:collection/></d:resourcetype>")
-                + _calendar(CALENDAR, "Work", "VEVENT")
-                + _calendar(TASKS, "Tasks", "VTODO")
-                + _found(HOME + "inbox/", "<d:resourcetype><d:collection/><c:schedule-inbox/></d:resourcetype>")
+                _found(layout.home, "<d:resourcetype><d:collection/></d:resourcetype>")
+                + "".join(_calendar(href, name, "VEVENT") for href, name in layout.calendars)
+                + _calendar(layout.tasks, "Tasks", "VTODO")
+                + "".join(
+                    _found(href, f"<d:resourcetype><d:collection/>{kind}</d:resourcetype>") for href, kind in others
+                )
             )
-        if path == CALENDAR and "getetag" in body:
-            members = [_found(CALENDAR, "<d:resourcetype><d:collection/><c:calendar/></d:resourcetype>")]
-            members += [_found(href, f"<d:getetag>{escape(etag)}</d:getetag>") for href, (etag, _) in self._listed()]
+        if calendar and "getetag" in body:
+            members = [_found(calendar, "<d:resourcetype><d:collection/><c:calendar/></d:resourcetype>")]
+            members += [
+                _found(href, f"<d:getetag>{escape(etag)}</d:getetag>") for href, (etag, _) in self._listed(calendar)
+            ]
             if self.server.quirks.cut_listing:
-                members.append(_status(CALENDAR, 507))
+                members.append(_status(calendar, 507))
             return await self._multistatus("".join(members))
-        if path in ("/", PRINCIPAL, HOME, CALENDAR):
-            entry = f"<d:current-user-principal><d:href>{PRINCIPAL}</d:href></d:current-user-principal>"
-            kind = (
-                "<d:resourcetype><d:collection/>" + ("<c:calendar/>" if path == CALENDAR else "") + "</d:resourcetype>"
-            )
-            return await self._multistatus(_found(path, entry + kind))
+        known = [href for href in ("/", layout.principal, layout.home, calendar) if href and _same(path, href)]
+        if known:
+            entry = f"<d:current-user-principal><d:href>{layout.principal}</d:href></d:current-user-principal>"
+            kind = "<d:resourcetype><d:collection/>" + ("<c:calendar/>" if calendar else "") + "</d:resourcetype>"
+            return await self._multistatus(_found(known[0], entry + kind))
         return await self._answer(404, "")
 
-    async def _sync(self, body: str) -> None:
-        server, quirks = self.server, self.server.quirks
+    async def _sync(self, path: str, body: str) -> None:
+        server, quirks, calendar = self.server, self.server.quirks, self._calendar_at(path)
+        if not calendar:
+            return await self._answer(404, "")
         if quirks.sync_status:
             return await self._answer(quirks.sync_status, _SUPPORTED if quirks.sync_status == 403 else "")
         token = _between(body, "sync-token")
@@ -202,12 +291,19 @@ class _Handler(web.RequestHandler):
         if token and (not since.isdecimal() or int(since) < server.oldest_token):
             return await self._answer(quirks.expired_status, _VALID_TOKEN if quirks.expired_says_why else "")
         if token and since != "0":
-            latest = dict(server.history[int(since) :])
+            latest = dict(one for one in server.history[int(since) :] if _is_under(one[0], calendar))
+            if quirks.teapot_after_deletion and any(latest.values()):
+                return await self._answer(418, "")
             changes = [
                 (href, removed) for href, removed in latest.items() if not (removed and quirks.forgets_deletions)
             ]
         else:
-            changes = [(href, False) for href, _ in self._listed()]
+            changes = [(href, False) for href, _ in self._listed(calendar)]
+            if quirks.lists_removed:
+                changes += [(href, True) for href, removed in dict(server.history).items() if removed]
+        limit = _between(body, "nresults")
+        if quirks.obeys_limit_silently and limit:
+            changes = changes[: int(limit)]
         start = int(offset or 0)
         page = changes[start : start + quirks.page_size] if quirks.page_size else changes
         members = [
@@ -217,14 +313,17 @@ class _Handler(web.RequestHandler):
             for href, removed in page
         ]
         if quirks.lists_itself:
-            members.append(_found(CALENDAR, '<d:getetag>"self"</d:getetag>'))
+            members.append(_found(calendar, '<d:getetag>"self"</d:getetag>'))
         new_token = f"twin:{len(server.history)}"
         if len(changes) > start + len(page):
-            members.append(_status(CALENDAR, 507))
+            members.append(_status(calendar, 507))
             new_token = token if quirks.endless_pages and token else f"twin:{since or 0}:{start + len(page)}"
         return await self._multistatus("".join(members) + f"<d:sync-token>{new_token}</d:sync-token>")
 
-    async def _multiget(self, body: str) -> None:
+    async def _multiget(self, path: str, body: str) -> None:
+        calendar = self._calendar_at(path)
+        if not calendar or "calendar-multiget" not in body:
+            return await self._answer(400, "")
         hrefs = re.findall(r"<d:href>([^<]*)</d:href>", body)
         quirks, parts = self.server.quirks, []
         for href in hrefs:
@@ -241,8 +340,11 @@ class _Handler(web.RequestHandler):
                 _found(href, f"<d:getetag>{escape(etag)}</d:getetag><c:calendar-data>{text}</c:calendar-data>")
             )
         if quirks.ignores_filters:
-            parts.append(_found(CALENDAR + "unasked.ics", "<c:calendar-data>BEGIN:VCALENDAR</c:calendar-data>"))
-        return await self._multistatus("".join(reversed(parts)))
+            parts.append(_found(calendar + "unasked.ics", f"<c:calendar-data>{_UNASKED}</c:calendar-data>"))
+        parts.reverse()
+        if quirks.shuffles:
+            random.Random(len(self.server.requests)).shuffle(parts)
+        return await self._multistatus("".join(parts))
 
     async def _get(self, path: str) -> None:
         if path not in self.server.objects or path in self.server.quirks.listed_but_gone:
@@ -255,8 +357,15 @@ class _Handler(web.RequestHandler):
         self.write(raw)
         return await self.finish()
 
-    def _listed(self) -> list[tuple[str, tuple[str, bytes]]]:
-        return list(self.server.objects.items())
+    def _calendar_at(self, path: str) -> str:
+        """The calendar of this path in the server's spelling, or ''."""
+        return next((href for href, _ in self.server.layout.calendars if _same(path, href)), "")
+
+    def _listed(self, calendar: str) -> list[tuple[str, tuple[str, bytes]]]:
+        listed = [(href, found) for href, found in self.server.objects.items() if _is_under(href, calendar)]
+        if self.server.quirks.shuffles:
+            random.Random(len(self.server.requests)).shuffle(listed)
+        return listed
 
     async def _multistatus(self, members: str) -> None:
         body = self.server.quirks.body
@@ -282,6 +391,14 @@ class _Handler(web.RequestHandler):
         self.set_status(status, "x")
         self.set_header("Content-Type", "application/xml")
         await self.finish(body)
+
+
+def _same(path: str, href: str) -> bool:
+    return unquote(path) == unquote(href)
+
+
+def _is_under(path: str, folder: str) -> bool:
+    return unquote(path).startswith(unquote(folder))
 
 
 def _found(href: str, properties: str) -> str:
