@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sandbox.caldav.storage import make_calendar
 
-_FIRST = datetime(2026, 11, 2, 6, 0, tzinfo=UTC)
+FIRST = datetime(2026, 11, 2, 6, 0, tzinfo=UTC)
 _PEOPLE = ("anna", "boris", "clara", "dmitry", "elena")
 _DESCRIPTION = (
     "Agenda: what was done, what is next, what is in the way. Notes are kept in the shared folder of the team. " * 3
@@ -15,7 +15,7 @@ _DESCRIPTION = (
 
 
 def seed_objects(
-    folder: Path, count: int, *, user: str = "anna", calendar: str = "big", first: datetime = _FIRST
+    folder: Path, count: int, *, user: str = "anna", calendar: str = "big", first: datetime = FIRST
 ) -> Path:
     """Write `count` meetings of about 1.2 kB into a Radicale data folder; returns the calendar's folder.
 
@@ -27,7 +27,7 @@ def seed_objects(
     return home
 
 
-def seed_xandikos(folder: Path, count: int, *, calendar: str = "big", first: datetime = _FIRST) -> Path:
+def seed_xandikos(folder: Path, count: int, *, calendar: str = "big", first: datetime = FIRST) -> Path:
     """The same for Xandikos: files and one commit in `user/calendars/CALENDAR`."""
     # Development requirements, not there in production.
     from dulwich.index import index_entry_from_stat  # noqa: PLC0415
@@ -55,7 +55,7 @@ def seed_xandikos(folder: Path, count: int, *, calendar: str = "big", first: dat
     return home
 
 
-def seed_object(number: int, first: datetime = _FIRST) -> bytes:
+def seed_object(number: int, first: datetime = FIRST) -> bytes:
     """Meeting `number`: every tenth is a weekly series of 52 with one date left out and one moved."""
     start = first + timedelta(days=number % 365, minutes=15 * (number % 36))
     if number % 10:
