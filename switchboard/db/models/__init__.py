@@ -12,6 +12,7 @@ from switchboard.db.models.calendars import (
 )
 from switchboard.db.models.deliveries import OPEN_STATES, Delivery, DeliveryState
 from switchboard.db.models.mattermost import MattermostCommand, MattermostInstallation
+from switchboard.db.models.statuses import CalendarStatus
 from switchboard.db.models.upkeep import AuditEntry, FileChunk, Heartbeat, KeyCheck, StoredFile
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "CalendarOccurrence",
     "CalendarReminder",
     "CalendarSnapshot",
+    "CalendarStatus",
     "CalendarSubscriber",
     "Delivery",
     "DeliveryState",

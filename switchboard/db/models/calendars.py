@@ -41,6 +41,7 @@ class CalendarSubscriber(Base):
     reminder_minutes: Mapped[list[int]]
     changes_enabled: Mapped[bool] = mapped_column(default=True)
     answers_enabled: Mapped[bool] = mapped_column(default=True)
+    status_enabled: Mapped[bool] = mapped_column(default=False)
     quiet_from: Mapped[time | None]
     quiet_until: Mapped[time | None]
     changes_held_until: Mapped[datetime | None]
