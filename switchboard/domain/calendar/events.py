@@ -124,6 +124,10 @@ class EventReader:
         wall = parse_wall(source.value if text is None else text)
         return Moment(wall.at, wall.is_date, self._zone_of(uid, wall, source.params.get("TZID", "")))
 
+    def follows_reader(self, moment: Moment) -> bool:
+        """Whether the time is another instant for a reader in another zone: a date, or a time that names no known zone."""
+        return moment.is_date or moment.zone is self._own_zone
+
     def dates(self, event: Event, name: str) -> Iterator[tuple[Property, str]]:
         """The values of RDATE or EXDATE, at most MAX_DATES."""
         count = 0
@@ -217,7 +221,7 @@ class Describer:
             conference_url=conference_url({name: [one.text for one in component.all(name)] for name in SOURCES}),
             link=url[:MAX_URL_CHARS] if web_urls(url) else "",
             description=component.text("DESCRIPTION")[:MAX_DESCRIPTION_CHARS],
-            organizer=self._person(organizer) if organizer is not None else None,
+            organizer=self.person(organizer) if organizer is not None else None,
             attendees=tuple(attendees[:MAX_ATTENDEES]),
             status=component.text("STATUS").upper()[:20],
             transparent=component.text("TRANSP").upper() == "TRANSPARENT",
@@ -230,14 +234,15 @@ class Describer:
     def _attendees(self, component: Component) -> list[Attendee]:
         people: dict[str, Attendee] = {}
         for source in component.all("ATTENDEE"):
-            person = self._person(source)
+            person = self.person(source)
             people.setdefault(person.address, person)
         if len(people) <= MAX_ATTENDEES:
             return list(people.values())
         # The user's own goes first, so that the cut never takes it away; the others keep their order.
         return sorted(people.values(), key=lambda person: not person.own)
 
-    def _person(self, source: Property) -> Attendee:
+    def person(self, source: Property) -> Attendee:
+        """An ATTENDEE or ORGANIZER line."""
         text = source.text
         scheme, colon, rest = text.partition(":")
         address = without_controls(unquote(rest)) if colon and scheme.lower() == "mailto" else text

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from switchboard.domain.calendar.content import Problem, Property, read_content
 from switchboard.domain.calendar.events import MAX_SPAN, Describer, Event, EventReader, Moment, recurrence_text
-from switchboard.domain.calendar.moments import FIRST_YEAR, Length, parse_length
+from switchboard.domain.calendar.moments import FIRST_YEAR, Length, parse_length, parse_wall
 from switchboard.domain.calendar.occurrences import Occurrence
 from switchboard.domain.calendar.recurrence import LATEST, RecurrenceError, Rule, Steps, parse_rule, walk
 from switchboard.domain.calendar.wall_clock import start_of_day
@@ -47,6 +47,21 @@ class _Instance:
 
     start: Moment
     length: Length | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """One meeting of a series: `event` describes it, for it alone where `series` is None, else also for others.
+
+    `series` is then the component with the rules. `original` is the start by these rules, `start` and `length` are where
+    `event` puts the meeting.
+    """
+
+    event: Event
+    series: Event | None
+    original: Moment
+    start: Moment
+    length: Length
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +113,20 @@ def expand(
         occurrences.extend(found)
     occurrences.sort(key=lambda one: (one.start, one.uid, one.recurrence_id))
     return Expansion(tuple(occurrences), tuple(content.problems), recurring, content.whole)
+
+
+def find_meeting(events: list[Event], reader: EventReader, recurrence_id: str, zone: ZoneInfo) -> Meeting | None:
+    """The meeting of a series by its RECURRENCE-ID in UTC (or date); None where there is none, or not any more.
+
+    `events` are all of one UID, read by `reader`; `zone` is the user's.
+    """
+    try:
+        original = parse_wall(recurrence_id).at.replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    window = (original, original + timedelta(days=1))
+    series = _Series(events, reader, Describer(frozenset()), window, zone, Steps(), None)
+    return series.find(recurrence_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +207,33 @@ class _Series:
             if count >= limit:
                 return
 
+    def find(self, key: str) -> Meeting | None:
+        """The meeting with this RECURRENCE-ID, which lies in the window by the rules of the series."""
+        master, override = self._master, self._overrides.get(key)
+        if not self.recurring or (master is not None and master.cancelled):
+            return None
+        excluded, excluded_days = self._exclusions(master) if master is not None else (frozenset(), frozenset())
+        if override is not None:
+            excepted = key in excluded or override.original.wall.date() in excluded_days
+            event = override.event
+            if excepted or event.cancelled:
+                return None
+            return Meeting(event, None, override.original, event.start, event.length)
+        for instance in self._instances(master) if master is not None else ():
+            start = instance.start
+            if master is not None and start.key == key:
+                excepted = key in excluded or start.wall.date() in excluded_days
+                found = self._shown(master, instance)
+                return None if excepted or found.event.cancelled else found
+        return None
+
     def _effective(self, master: Event, instance: _Instance, key: str) -> Iterator[Occurrence]:
+        """The instance in the window, with its key where it needs one."""
+        shown = self._shown(master, instance)
+        if not shown.event.cancelled:
+            yield from self._placed(shown.event, shown.start, shown.length, key if self.recurring else "")
+
+    def _shown(self, master: Event, instance: _Instance) -> Meeting:
         """The instance as the last THISANDFUTURE before it, or the series itself, says."""
         event, start, length = master, instance.start, instance.length or master.length
         for onwards in self._onwards:
@@ -186,8 +241,7 @@ class _Series:
                 break
             event, length = onwards.event, onwards.event.length
             start = Moment(instance.start.wall + onwards.shift, onwards.event.start.is_date, instance.start.zone)
-        if not event.cancelled:
-            yield from self._placed(event, start, length, key if self.recurring else "")
+        return Meeting(event, master, instance.start, start, length)
 
     def _placed(self, event: Event, start: Moment, length: Length, key: str) -> Iterator[Occurrence]:
         """The event at `start`, if it overlaps the window."""
@@ -213,6 +267,7 @@ class _Series:
             all_day=start.is_date,
             start_date=first,
             end_date=last,
+            zone=self._zone.key if self._reader.follows_reader(start) else "",
             recurrence=known.recurrence or series_rule,
         )
 
