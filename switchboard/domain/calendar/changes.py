@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from switchboard.domain.calendar.occurrences import NEEDS_ACTION, PEOPLE, Attendee, Occurrence
+from switchboard.domain.calendar.wall_clock import same_wall_time
 
 MAX_TEXT_CHARS = 300
 """What is kept of a title, place or name: messages show less."""
@@ -184,6 +186,13 @@ class Snapshot:
     after: tuple[Occurrence, ...]
     known: bool = True
     until: datetime | None = None
+
+    def read_in(self, zone: ZoneInfo) -> Snapshot:
+        """With the old state as its reader sees it in `zone`: who moves to another zone has moved no meeting."""
+        before = tuple(one.read_in(zone) for one in self.before)
+        old = next((one.zone for one in self.before if one.zone), zone.key)
+        until = None if self.until is None else same_wall_time(self.until, ZoneInfo(old), zone)
+        return replace(self, before=before, until=until)
 
 
 def find_changes(

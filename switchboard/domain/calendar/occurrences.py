@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
+
+from switchboard.domain.calendar.wall_clock import same_wall_time, start_of_day
 
 DECLINED = "DECLINED"
 NEEDS_ACTION = "NEEDS-ACTION"
@@ -13,6 +16,7 @@ CANCELLED = "CANCELLED"
 
 PEOPLE = frozenset({"INDIVIDUAL", "UNKNOWN", ""})
 """The CUTYPE values that mean a human (RFC 5545 3.2.3); rooms, resources and groups do not answer for themselves."""
+_TIME_KEY = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,8 @@ class Occurrence:
     `uid` and `recurrence_id` name it inside a calendar whatever zone the organiser writes in: `recurrence_id` is '' for a
     meeting that does not repeat, else the original start as `20260301T090000Z` (UTC) or `20260301` (all-day).
     `start` and `end` are aware UTC. For an all-day meeting they are the midnights of the user's zone, and `start_date` and
-    `end_date` (exclusive) are the dates as written; otherwise both dates are None.
+    `end_date` (exclusive) are the dates as written; otherwise both dates are None. `zone` is the user's for a meeting that
+    follows it (an all-day one, or one whose times name no zone), otherwise ''.
     `conference_url` is the best link to join by, `link` the URL property alone. `recurrence` is the RRULE text or ''.
     `own_partstat` is '' where the user is not among the attendees.
     """
@@ -78,6 +83,7 @@ class Occurrence:
     all_day: bool = False
     start_date: date | None = None
     end_date: date | None = None
+    zone: str = ""
     title: str = ""
     place: str = ""
     conference_url: str = ""
@@ -112,6 +118,21 @@ class Occurrence:
         """The humans who were asked and have not answered, in the order of the invitation."""
         return tuple(attendee for attendee in self.attendees if attendee.unanswered)
 
+    def read_in(self, zone: ZoneInfo) -> Occurrence:
+        """The meeting as its user reads it in `zone`: one that follows the user keeps its wall times and days."""
+        if self.zone in ("", zone.key):
+            return self
+        if self.start_date is not None and self.end_date is not None:
+            start, end = start_of_day(self.start_date, zone), start_of_day(self.end_date, zone)
+            return replace(self, start=start, end=end, zone=zone.key)
+        old = ZoneInfo(self.zone)
+        key = self.recurrence_id
+        if key.endswith("Z"):
+            original = datetime.strptime(key, _TIME_KEY).replace(tzinfo=UTC)
+            key = same_wall_time(original, old, zone).strftime(_TIME_KEY)
+        start, end = same_wall_time(self.start, old, zone), same_wall_time(self.end, old, zone)
+        return replace(self, recurrence_id=key, start=start, end=end, zone=zone.key)
+
     def to_json(self) -> dict[str, Any]:
         """A dict of JSON values for the `details` column; times are ISO 8601 with offset, dates ISO 8601."""
         return {
@@ -122,6 +143,7 @@ class Occurrence:
             "all_day": self.all_day,
             "start_date": self.start_date.isoformat() if self.start_date else None,
             "end_date": self.end_date.isoformat() if self.end_date else None,
+            "zone": self.zone,
             "title": self.title,
             "place": self.place,
             "conference_url": self.conference_url,
@@ -148,6 +170,7 @@ class Occurrence:
             all_day=data["all_day"],
             start_date=date.fromisoformat(data["start_date"]) if data["start_date"] else None,
             end_date=date.fromisoformat(data["end_date"]) if data["end_date"] else None,
+            zone=data.get("zone", ""),  # rows that an earlier version wrote have none
             title=data["title"],
             place=data["place"],
             conference_url=data["conference_url"],

@@ -24,6 +24,12 @@ def to_utc(local_date: date, at: time, zone: ZoneInfo) -> datetime:
     return datetime.combine(local_date, at, tzinfo=zone).replace(fold=0).astimezone(UTC)
 
 
+def same_wall_time(instant: datetime, old: ZoneInfo, new: ZoneInfo) -> datetime:
+    """The instant at which clocks in `new` show what those in `old` show at `instant`."""
+    wall = instant.astimezone(old)
+    return to_utc(wall.date(), wall.time(), new)
+
+
 def start_of_day(local_date: date, zone: ZoneInfo) -> datetime:
     """The first instant of a local date, in UTC; 01:00 where clocks jump at midnight (Beirut, Cairo, Santiago).
 

@@ -85,7 +85,7 @@ def _tell(session: Session, subscriber_id: int, now: datetime) -> list[int]:
         subscriber.changes_held_until = quiet_until
         return []
     subscriber.changes_held_until = None
-    found = _wanted(_changes(session, subscriber_id, ready, now), subscriber) if enabled else []
+    found = _wanted(_changes(session, subscriber, ready, now), subscriber) if enabled else []
     rows.forget(session, [one.id for one in ready])
     if not found:
         return []
@@ -93,8 +93,9 @@ def _tell(session: Session, subscriber_id: int, now: datetime) -> list[int]:
 
 
 def _changes(
-    session: Session, subscriber_id: int, ready: Sequence[rows.ReadySnapshot], now: datetime
+    session: Session, subscriber: CalendarSubscriber, ready: Sequence[rows.ReadySnapshot], now: datetime
 ) -> tuple[Change, ...]:
+    zone = ZoneInfo(subscriber.zone)
     changed = {one.object_id for one in ready if one.object_id is not None}
     after: dict[int, list[Occurrence]] = {}
     for row in _select(
@@ -108,11 +109,11 @@ def _changes(
             after=tuple(after.get(one.object_id, ())) if one.object_id is not None else (),
             known=one.known,
             until=one.until,
-        )
+        ).read_in(zone)
         for one in ready
     ]
     uids = {occurrence.uid for one in snapshots for occurrence in (*one.before, *one.after)}
-    accounts = session.scalars(select(CalendarAccount.id).where(CalendarAccount.subscriber_id == subscriber_id)).all()
+    accounts = session.scalars(select(CalendarAccount.id).where(CalendarAccount.subscriber_id == subscriber.id)).all()
     copies = [
         row.id
         for row in _select(

@@ -220,6 +220,40 @@ def test_quiet_hours_put_notices_off_and_together(life: Life, faulty: FaultyServ
     assert "Beta" in text
 
 
+@pytest.mark.parametrize(
+    ("times", "clock"),
+    [
+        (("20261124T100000", "20261124T110000", ""), "Tuesday, November 24, 10:00–11:00"),
+        (("20261124T100000", "20261124T110000", "RRULE:FREQ=DAILY\r\n"), "Tuesday, November 24, 10:00–11:00"),
+        (("20261124", "20261126", ""), "Tuesday, November 24 – Wednesday, November 25, all day"),
+    ],
+    ids=["floating", "series", "all-day"],
+)
+def test_a_reader_who_moves_to_another_zone_moves_no_meeting(
+    life: Life, faulty: FaultyServer, times: tuple[str, str, str], clock: str
+) -> None:
+    """Given a change that waits for the end of quiet hours, when the zone changes, only that change is told."""
+    at, until, rule = times
+    faulty.put("f.ics", ics("f", title="Old", at=at, until=until, more=rule))
+    assert len(life.live()) == 1
+    life.configure(quiet_from="08:00", quiet_until="12:00")
+    faulty.put("f.ics", ics("f", title="New", at=at, until=until, more=rule))
+    assert life.live() == []
+    life.configure(zone="Asia/Tokyo", quiet_from="", quiet_until="")
+    life.expand()
+    [text] = life.scan()
+    assert text.splitlines()[1:] == ["**Changed**", text.splitlines()[2]]
+    assert text.endswith(clock)
+    faulty.put(
+        "f.ics", ics("f", title="New", at=at.replace("1124", "1123"), until=until.replace("1126", "1125"), more=rule)
+    )
+    life.poll()
+    life.configure(zone="America/Santiago")
+    life.expand()
+    [text] = life.scan()
+    assert "**Moved**" in text
+
+
 def test_an_end_of_quiet_hours_by_the_user_lets_the_notices_go(life: Life, faulty: FaultyServer) -> None:
     life.configure(quiet_from="08:00", quiet_until="12:00")
     faulty.delete("a.ics")
