@@ -11,40 +11,62 @@ from switchboard.domain.calendar.occurrences import Attendee, Occurrence
 from switchboard.domain.commands import DayRange
 from switchboard.texts.locales import Texts
 from switchboard.texts.markdown import escape, link, safe_url
-from switchboard.texts.meetings import meeting_place, meeting_title, person_name, time_range
+from switchboard.texts.meetings import (
+    MAX_NAME_CHARS,
+    MAX_PLACE_CHARS,
+    MAX_TITLE_CHARS,
+    meeting_place,
+    meeting_title,
+    person_name,
+    time_range,
+)
 from switchboard.texts.recurrence import recurrence_in_words
 
-MAX_PAGE_CHARS = 8_000
+MAX_PAGE_CHARS = 15_000
+"""What a page may hold at most by `_room`, so that it fits a post together with its headings, title and notes."""
 MAX_PAGE_MEETINGS = 10
 MAX_NAMES = 15
 MAX_CALENDAR_CHARS = 80
+_LABELS_ROOM = 400  # our own words around a meeting, in any language
 _DECLINED, _TENTATIVE, _ACCEPTED = "DECLINED", "TENTATIVE", "ACCEPTED"
 
 CalendarsOf = Callable[[Occurrence], Sequence[str]]
 
 
-def listing_pages(days: Sequence[DayAgenda], calendars_of: CalendarsOf, zone: ZoneInfo, texts: Texts) -> list[str]:
-    """The days as pages of text; a day that goes on over a page has its heading again. One empty page for no meetings."""
-    pages: list[list[str]] = [[]]
-    length = count = 0
+def listing_pages(days: Sequence[DayAgenda], calendars_of: CalendarsOf) -> list[tuple[DayAgenda, ...]]:
+    """The days cut into pages, without drawing them; a day may go on over a page. One empty page for no meetings."""
+    pages: list[tuple[DayAgenda, ...]] = []
+    page: list[DayAgenda] = []
+    room = count = 0
     for day in days:
-        heading = f"#### {_heading(day.local_date, texts)}"
-        parts = [(one, texts.gettext("all day")) for one in day.all_day]
-        parts += [(one, time_range(texts, one, day.local_date, zone)) for one in day.meetings]
-        headed = False
-        for occurrence, when in parts:
-            entry = _entry(occurrence, when, calendars_of(occurrence), texts)
-            if count and (count >= MAX_PAGE_MEETINGS or length + len(entry) > MAX_PAGE_CHARS):
-                pages.append([])
-                length = count = 0
-                headed = False
-            if not headed:
-                pages[-1].append(heading)
-                headed = True
-            pages[-1].append(entry)
-            length += len(entry)
+        all_day: list[Occurrence] = []
+        meetings: list[Occurrence] = []
+        for occurrence in (*day.all_day, *day.meetings):
+            needed = _room(occurrence, calendars_of(occurrence))
+            if count and (count >= MAX_PAGE_MEETINGS or room + needed > MAX_PAGE_CHARS):
+                if all_day or meetings:
+                    page.append(DayAgenda(day.local_date, tuple(all_day), tuple(meetings)))
+                    all_day, meetings = [], []
+                pages.append(tuple(page))
+                page = []
+                room = count = 0
+            (all_day if occurrence.all_day else meetings).append(occurrence)
+            room += needed
             count += 1
-    return ["\n".join(page) for page in pages]
+        if all_day or meetings:
+            page.append(DayAgenda(day.local_date, tuple(all_day), tuple(meetings)))
+    return [*pages, tuple(page)]
+
+
+def page_text(page: Sequence[DayAgenda], calendars_of: CalendarsOf, zone: ZoneInfo, texts: Texts) -> str:
+    """A page, each day under its heading."""
+    parts = []
+    for day in page:
+        parts.append(f"#### {_heading(day.local_date, texts)}")
+        timed = [(one, texts.gettext("all day")) for one in day.all_day]
+        timed += [(one, time_range(texts, one, day.local_date, zone)) for one in day.meetings]
+        parts += [_entry(one, when, calendars_of(one), texts) for one, when in timed]
+    return "\n".join(parts)
 
 
 def listing_title(days: DayRange, count: int, texts: Texts) -> str:
@@ -98,6 +120,20 @@ def _heading(day: date, texts: Texts) -> str:
     return words[:1].upper() + words[1:]
 
 
+def _room(occurrence: Occurrence, calendars: Sequence[str]) -> int:
+    """At least as many characters as `_entry` will have: escaping doubles a text at most, of addresses the true length counts.
+
+    Drawing a long list to cut it takes ten times as long as this.
+    """
+    shown = min(len(occurrence.title), MAX_TITLE_CHARS) + min(len(occurrence.place), MAX_PLACE_CHARS)
+    shown += sum(min(len(name), MAX_CALENDAR_CHARS) + 2 for name in calendars)
+    people = [person for answer in _by_answer(occurrence.attendees) for person in answer[:MAX_NAMES]]
+    people += [occurrence.organizer] if occurrence.organizer else []
+    shown += sum(min(max(len(person.name), len(person.address)), MAX_NAME_CHARS) + 2 for person in people)
+    urls = (occurrence.conference_url, occurrence.link, occurrence.place if "://" in occurrence.place else "")
+    return _LABELS_ROOM + 2 * shown + sum(len(safe_url(url)) for url in urls if url)
+
+
 def _entry(occurrence: Occurrence, when: str, calendars: Sequence[str], texts: Texts) -> str:
     title, url = meeting_title(texts, occurrence), occurrence.conference_url
     join = texts.gettext("Join")
@@ -119,10 +155,7 @@ def _entry(occurrence: Occurrence, when: str, calendars: Sequence[str], texts: T
 
 def _attendees(attendees: Sequence[Attendee], texts: Texts) -> list[str]:
     """One line with everybody by answer."""
-    accepted = [one for one in attendees if one.partstat == _ACCEPTED]
-    tentative = [one for one in attendees if one.partstat == _TENTATIVE]
-    declined = [one for one in attendees if one.partstat == _DECLINED]
-    waiting = [one for one in attendees if one.unanswered]
+    accepted, tentative, declined, waiting = _by_answer(attendees)
     parts = []
     if accepted:
         parts.append(texts.gettext("Accepted: {names}", names=_names(accepted, texts)))
@@ -133,6 +166,12 @@ def _attendees(attendees: Sequence[Attendee], texts: Texts) -> list[str]:
     if waiting:
         parts.append(texts.gettext("Not answered yet: {names}", names=_names(waiting, texts)))
     return ["; ".join(parts)] if parts else []
+
+
+def _by_answer(attendees: Sequence[Attendee]) -> tuple[list[Attendee], ...]:
+    """Those who accepted, who may come, who declined, and who have not answered."""
+    answered = ([one for one in attendees if one.partstat == answer] for answer in (_ACCEPTED, _TENTATIVE, _DECLINED))
+    return (*answered, [one for one in attendees if one.unanswered])
 
 
 def _names(people: Sequence[Attendee], texts: Texts) -> str:

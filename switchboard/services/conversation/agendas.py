@@ -25,7 +25,7 @@ from switchboard.services.conversation.entries import Entries, text_entry
 from switchboard.services.conversation.menus import connect_first
 from switchboard.services.conversation.speakers import Speaker
 from switchboard.texts import menu as words
-from switchboard.texts.listings import listing_notes, listing_pages, listing_title
+from switchboard.texts.listings import listing_notes, listing_pages, listing_title, page_text
 from switchboard.texts.locales import Texts
 
 
@@ -59,8 +59,9 @@ class AgendaAnswers:
         def calendars_of(occurrence: Occurrence) -> Sequence[str]:
             return listing.calendars.get(occurrence_key(occurrence), ())
 
-        pages = listing_pages(listing.days, calendars_of, listing.zone, texts)
+        pages = listing_pages(listing.days, calendars_of)
         page = min(max(page, 1), len(pages))
+        text = page_text(pages[page - 1], calendars_of, listing.zone, texts)
         meetings = {occurrence_key(one) for day in listing.days for one in (*day.all_day, *day.meetings)}
         notes = listing_notes(
             polled_at=listing.polled_at,
@@ -71,7 +72,7 @@ class AgendaAnswers:
             now=self._clock(),
             texts=texts,
         )
-        parts = [listing_title(days, len(meetings), texts), pages[page - 1], notes]
+        parts = [listing_title(days, len(meetings), texts), text, notes]
         rows = _page_buttons(days, page, len(pages), texts)
         return Answer("\n".join(part for part in parts if part), rows)
 

@@ -17,6 +17,7 @@ from switchboard.texts.listings import (
     listing_notes,
     listing_pages,
     listing_title,
+    page_text,
     time_ago,
 )
 from switchboard.texts.locales import LOCALES, Texts
@@ -48,7 +49,10 @@ def meeting(number: int, **changes: object) -> Occurrence:
 
 
 def pages_of(*days: DayAgenda) -> list[str]:
-    return listing_pages(days, lambda _one: ("Work",), ZONE, EN)
+    def calendars_of(_one: Occurrence) -> tuple[str, ...]:
+        return ("Work",)
+
+    return [page_text(page, calendars_of, ZONE, EN) for page in listing_pages(days, calendars_of)]
 
 
 def test_no_meetings_are_one_empty_page() -> None:
@@ -63,14 +67,59 @@ def test_a_page_holds_a_bounded_number_of_meetings_and_repeats_the_day() -> None
     assert second.splitlines()[0] == first.splitlines()[0] == "#### Saturday, November 21"
 
 
-def test_the_largest_meetings_fit_a_post() -> None:
-    people = tuple(Attendee(f"{number}@example.org", "*" * 500, "ACCEPTED") for number in range(100))
+@pytest.mark.parametrize("word", ["*", "@", "://", "www.", "я", "a b "])
+@pytest.mark.parametrize("url", ["", "https://example.org/" + "a" * 1_900, "https://example.org/" + "я" * 200])
+def test_the_largest_meetings_fit_a_post(word: str, url: str) -> None:
+    answers = ("ACCEPTED", "TENTATIVE", "DECLINED", "NEEDS-ACTION")
+    people = tuple(Attendee(f"{number}@example.org", word * 100, answers[number % 4]) for number in range(100))
     huge = [
-        meeting(number, title="*" * 5000, place="*" * 5000, attendees=people, organizer=people[0])
-        for number in range(12)
+        meeting(
+            number,
+            title=word * 1_000,
+            place=word * 1_000,
+            attendees=people[: 100 - number * 5],
+            organizer=people[0],
+            conference_url=url,
+            recurrence="FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR,SA,SU;UNTIL=20301231T000000Z",
+        )
+        for number in range(20)
     ]
     pages = pages_of(DayAgenda(date(2026, 11, 21), (), tuple(huge)))
-    assert all(len(page) < MAX_PAGE_CHARS + 8_000 <= MAX_MESSAGE_CHARS for page in pages)
+    assert all(len(page) <= MAX_PAGE_CHARS < MAX_MESSAGE_CHARS - 500 for page in pages)
+    assert sum(page.count("\n- ") for page in pages) == len(huge)
+
+
+def test_ordinary_meetings_fill_a_page() -> None:
+    people = tuple(Attendee(f"somebody{number}@example.org", f"Somebody Number{number}") for number in range(8))
+    ordinary = [
+        meeting(
+            number,
+            title="A title of some thirty letters",
+            place="A room in the third floor",
+            attendees=people,
+            organizer=people[0],
+            conference_url="https://teams.microsoft.com/l/meetup-join/" + "a" * 200,
+        )
+        for number in range(MAX_PAGE_MEETINGS)
+    ]
+    assert len(pages_of(DayAgenda(date(2026, 11, 21), (), tuple(ordinary)))) == 1
+
+
+def test_a_page_goes_on_where_the_one_before_it_ended() -> None:
+    days = [
+        DayAgenda(
+            date(2026, 11, 20 + day),
+            (meeting(day * 10, all_day=True, title=f"whole{day}"),),
+            tuple(meeting(day * 10 + number) for number in range(1, 8)),
+        )
+        for day in range(3)
+    ]
+    pages = pages_of(*days)
+    titles = [line.rpartition(" ")[2] for page in pages for line in page.splitlines() if line.startswith("- ")]
+    assert titles == [
+        title for day in range(3) for title in (f"whole{day}", *(f"m{day * 10 + number}" for number in range(1, 8)))
+    ]
+    assert [page.count("#### ") for page in pages] == [2, 2, 1]
 
 
 def test_strangers_words_have_no_power_over_the_message() -> None:
