@@ -17,7 +17,7 @@ from switchboard.db.models import DeliveryState
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, Swept
 from switchboard.errors import AuthError, PermanentError, TransientError, UncertainError
 from switchboard.logs import get_logger
-from switchboard.services.channels.channel import Channel, Obsolete, Rendered, Renderer
+from switchboard.services.channels.channel import Channel, Obsolete, Postponed, Rendered, Renderer
 
 SENDING_CHUNK = 25  # rows a killed sender leaves UNCERTAIN at most; one commit each way serves them all
 SEND_BUDGET = timedelta(seconds=12)  # below the task's limit: no call begins later than this
@@ -134,15 +134,20 @@ class Deliveries:
         self, channel: Channel, chunk: Sequence[ClaimedDelivery], stop_at: datetime, report: SendReport
     ) -> None:
         rendered = self._render(chunk)
-        useless = {row.id: result for row in chunk if isinstance(result := rendered[row.id], Obsolete)}
-        ready = [row for row in chunk if row.id not in useless]
+        ready: list[ClaimedDelivery] = []
         with self._database.write() as session:
             repository = DeliveryRepository(session)
             now = self._clock()
             for row in chunk:
-                if row.id in useless:
-                    repository.record_expired([row], reason=useless[row.id].reason, now=now)
-            report.expired += len(useless)
+                match rendered[row.id]:
+                    case Obsolete(reason=reason):
+                        repository.record_expired([row], reason=reason, now=now)
+                        report.expired += 1
+                    case Postponed(until=until, reason=reason):
+                        repository.record_postponed([row], until=until, reason=reason)
+                        report.deferred += 1
+                    case Rendered():
+                        ready.append(row)
             ours = repository.begin_sending(ready, now)
         outcome = _Outcome()
         for row in ready:
@@ -155,11 +160,11 @@ class Deliveries:
                 self._send_one(channel, row, result, outcome)
         self._record(channel, outcome, report)
 
-    def _render(self, chunk: Sequence[ClaimedDelivery]) -> dict[int, Rendered | Obsolete]:
+    def _render(self, chunk: Sequence[ClaimedDelivery]) -> dict[int, Rendered | Obsolete | Postponed]:
         by_kind: dict[str, list[ClaimedDelivery]] = {}
         for row in chunk:
             by_kind.setdefault(row.kind, []).append(row)
-        rendered: dict[int, Rendered | Obsolete] = {}
+        rendered: dict[int, Rendered | Obsolete | Postponed] = {}
         for kind, rows in by_kind.items():
             rendered.update(self._renderers[kind].render(rows, self._clock()))
         return rendered

@@ -14,7 +14,7 @@ from switchboard.db.engine import Database
 from switchboard.db.models import Delivery, DeliveryState
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.errors import AuthError, RateLimitedError, RemoteRejectedError, RemoteUnavailableError, UncertainError
-from switchboard.services.channels.channel import Obsolete, Rendered
+from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
 from switchboard.services.deliveries import LEASE, SEND_BUDGET, Deliveries
 from switchboard.texts.markdown import Message
 
@@ -61,13 +61,20 @@ class RecordingChannel:
 
 
 class PlainRenderer:
-    """Renders any delivery; keys that begin with `gone` are of no use any more."""
+    """Renders any delivery; keys that begin with `gone` are of no use any more, with `night` not wanted for an hour."""
 
-    def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
-        return {
-            delivery.id: Obsolete("gone") if delivery.key.startswith("gone") else Rendered(Message(text=delivery.key))
-            for delivery in deliveries
-        }
+    def render(
+        self, deliveries: Sequence[ClaimedDelivery], now: datetime
+    ) -> Mapping[int, Rendered | Obsolete | Postponed]:
+        return {delivery.id: self._render(delivery.key, now) for delivery in deliveries}
+
+    def _render(self, key: str, now: datetime) -> Rendered | Obsolete | Postponed:
+        morning = NOW + timedelta(hours=1)
+        if key.startswith("gone"):
+            return Obsolete("gone")
+        if key.startswith("night") and now < morning:
+            return Postponed(morning, "quiet hours")
+        return Rendered(Message(text=key))
 
 
 @dataclass
@@ -227,6 +234,30 @@ def test_a_refused_message_is_dead_with_its_reason_and_does_not_hold_others_back
     report = ledger.deliveries.send("test", [first])
     assert (report.dead, report.following) == (1, [second])
     assert ledger.row("first").reason == "POST /posts: 403"
+
+
+def test_a_postponed_message_waits_for_its_time_and_lets_others_pass(ledger: Ledger) -> None:
+    first, second, third = ledger.add("night 1", "day", "night 2", subject="anna")
+    report = ledger.deliveries.send("test", [first])
+    assert (report.deferred, report.following) == (1, [second])
+    assert ledger.deliveries.send("test", [second]).following == [third]
+    assert ledger.deliveries.send("test", [third]).following == []
+    assert (ledger.channel.arrived, ledger.row("night 1").attempts) == (["day"], 0)
+    assert ledger.deliveries.scan_open().to_send["test"] == []
+    ledger.clock.forward(hours=1)
+    [fourth] = ledger.add("after", subject="anna")
+    assert ledger.deliveries.send("test", [fourth]).sent == 0  # in the morning the order holds again
+    report = ledger.deliveries.send("test", [first])
+    while report.following:
+        report = ledger.deliveries.send("test", report.following)
+    assert ledger.channel.arrived == ["day", "night 1", "night 2", "after"]
+
+
+def test_a_message_that_failed_still_holds_back_what_comes_after_it(ledger: Ledger) -> None:
+    first, second = ledger.add("first", "second", subject="anna")
+    ledger.channel.before.append(RateLimitedError("429", retry_after_s=40))
+    assert ledger.deliveries.send("test", [first]).following == []
+    assert ledger.deliveries.send("test", [second]).sent == 0
 
 
 def test_a_channel_that_refuses_our_token_keeps_every_message(ledger: Ledger) -> None:

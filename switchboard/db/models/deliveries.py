@@ -39,7 +39,8 @@ class Delivery(Base):
 
     `key` makes it unique for all time; `subject` orders it among others (only the oldest open row of a subject may be sent);
     `fence` rises with every claim and guards every later transition; `next_attempt_at` is the earliest next try, or for
-    UNCERTAIN the earliest look at the remote. `body` holds facts to render, never secrets, and is erased by retention.
+    UNCERTAIN the earliest look at the remote. `claimed_until` ends the lease of a sender; of a PENDING row it is the time to
+    which the row was put off. `body` holds facts to render, never secrets, and is erased by retention.
     """
 
     __tablename__ = "deliveries"

@@ -7,7 +7,7 @@
 Every transition is an UPDATE guarded by state and fence; its row count decides whether it took place. CLAIMED whose lease
 ended goes back to PENDING, because nothing was sent; SENDING whose lease ended is UNCERTAIN, because something may have
 been. EXPIRED was never sent, and is PENDING again when it is entered again in time. Of one subject only the oldest open row
-may be claimed.
+may be claimed; a postponed one (PENDING, `claimed_until` ahead) lets the others pass.
 """
 
 from __future__ import annotations
@@ -140,7 +140,10 @@ class DeliveryRepository:
                 Delivery.state == state,
                 Delivery.next_attempt_at <= now,
                 ~exists().where(
-                    older.subject == Delivery.subject, older.id < Delivery.id, _in(older.state, OPEN_STATES)
+                    older.subject == Delivery.subject,
+                    older.id < Delivery.id,
+                    _in(older.state, OPEN_STATES),
+                    ~_is_postponed(older, now),
                 ),
             )
             .order_by(Delivery.next_attempt_at, Delivery.id)
@@ -208,6 +211,26 @@ class DeliveryRepository:
             next_attempt_at=next_attempt_at,
             claimed_until=None,
             reason=reason,
+        )
+
+    def record_postponed(self, claimed: Sequence[ClaimedDelivery], *, until: datetime, reason: str) -> None:
+        """Nobody wants them before `until`: the rows wait, and hold nothing back meanwhile."""
+        self._transition(
+            claimed,
+            DeliveryState.CLAIMED,
+            state=DeliveryState.PENDING,
+            next_attempt_at=until,
+            claimed_until=until,
+            reason=reason,
+        )
+
+    def wake(self, subject: str, now: datetime) -> None:
+        """Let the subject's postponed rows be looked at again: what they waited for may have changed."""
+        self._session.execute(
+            update(Delivery)
+            .where(Delivery.subject == subject, _in(Delivery.state, OPEN_STATES), _is_postponed(Delivery, now))
+            .values(next_attempt_at=now, claimed_until=None)
+            .execution_options(synchronize_session=False)
         )
 
     def record_uncertain(self, claimed: Sequence[ClaimedDelivery], *, look_at: datetime, reason: str) -> None:
@@ -278,10 +301,10 @@ class DeliveryRepository:
         )
 
     def following_ids(self, subjects: Sequence[str], now: datetime) -> list[int]:
-        """The oldest open row of each subject, where it is PENDING and due: who comes next after a send."""
+        """The oldest open row of each subject, postponed ones aside, where it is PENDING and due: who comes next."""
         oldest = (
             select(func.min(Delivery.id))
-            .where(Delivery.subject.in_(subjects), _in(Delivery.state, OPEN_STATES))
+            .where(Delivery.subject.in_(subjects), _in(Delivery.state, OPEN_STATES), ~_is_postponed(Delivery, now))
             .group_by(Delivery.subject)
         )
         return list(
@@ -325,6 +348,10 @@ class DeliveryRepository:
     def _count(self, statement: Update, rows: list[dict[str, Any]] | None = None) -> int:
         result = self._session.execute(statement.execution_options(synchronize_session=False), rows)
         return int(cast("CursorResult[Any]", result).rowcount)
+
+
+def _is_postponed(row: type[Delivery], now: datetime) -> ColumnElement[bool]:
+    return and_(row.state == DeliveryState.PENDING, func.coalesce(row.claimed_until, now) > now)
 
 
 def _in(state: InstrumentedAttribute[str], states: Sequence[DeliveryState]) -> ColumnElement[bool]:

@@ -17,6 +17,7 @@ from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount, CalendarObject, CalendarSubscriber
 from switchboard.db.repositories.calendars import ACTIVE, forget_objects
+from switchboard.db.repositories.deliveries import DeliveryRepository
 from switchboard.db.repositories.subscribers import lock_accounts, lock_subscriber
 from switchboard.db.upsert import insert_ignoring_conflicts
 from switchboard.domain.calendar.quiet_hours import parse_quiet_hours
@@ -405,6 +406,7 @@ class CalendarAccounts:
                 setattr(subscriber, name, value)
             subscriber.updated_at = now
             subscriber.changes_held_until = None  # the next scan asks the new quiet hours
+            DeliveryRepository(session).wake(f"mattermost:{subscriber.mattermost_user_id}", now)
             schedule_next(subscriber, now)
             session.flush()
             accounts = _expand_anew(session, subscriber_id) if zone_changed else []

@@ -28,7 +28,7 @@ from switchboard.deadlines import cap_timeout_s
 from switchboard.domain.calendar.changes import Change, ChangeKind, Snapshot, find_changes
 from switchboard.domain.calendar.occurrences import Occurrence
 from switchboard.domain.calendar.quiet_hours import quiet_hours_end
-from switchboard.services.channels.channel import Obsolete, Rendered
+from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
 from switchboard.texts.changes import changes_message
 
 KIND = "calendar.changes"
@@ -64,8 +64,10 @@ class Changes:
                 ids.extend(_tell(session, subscriber_id, self._clock()))
         return [ids[start : start + batch] for start in range(0, len(ids), batch)]
 
-    def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
-        """See Renderer: in the zone and language of now, without what was switched off since."""
+    def render(
+        self, deliveries: Sequence[ClaimedDelivery], now: datetime
+    ) -> Mapping[int, Rendered | Obsolete | Postponed]:
+        """See Renderer: in the zone and language of now, without what was switched off since, and out of quiet hours."""
         with self._database.read() as session:
             return {delivery.id: _render(session, delivery, now) for delivery in deliveries}
 
@@ -80,7 +82,7 @@ def _tell(session: Session, subscriber_id: int, now: datetime) -> list[int]:
     if not ready:
         return []
     enabled = subscriber.changes_enabled or subscriber.answers_enabled
-    quiet_until = quiet_hours_end(now, ZoneInfo(subscriber.zone), subscriber.quiet_from, subscriber.quiet_until)
+    quiet_until = _quiet_until(subscriber, now)
     if enabled and quiet_until is not None:
         subscriber.changes_held_until = quiet_until
         return []
@@ -171,13 +173,20 @@ def _delivery(
     )
 
 
-def _render(session: Session, delivery: ClaimedDelivery, now: datetime) -> Rendered | Obsolete:
+def _quiet_until(subscriber: CalendarSubscriber, now: datetime) -> datetime | None:
+    return quiet_hours_end(now, ZoneInfo(subscriber.zone), subscriber.quiet_from, subscriber.quiet_until)
+
+
+def _render(session: Session, delivery: ClaimedDelivery, now: datetime) -> Rendered | Obsolete | Postponed:
     subscriber = session.get(CalendarSubscriber, delivery.body["subscriber_id"])
     if subscriber is None:
         return Obsolete("the calendar was disconnected")
     changes = _wanted([Change.from_json(one) for one in delivery.body["changes"]], subscriber)
     if not changes:
         return Obsolete("change notices were switched off")
+    quiet_until = _quiet_until(subscriber, now)
+    if quiet_until is not None:
+        return Postponed(quiet_until, "quiet hours had begun")
     kinds = {one.kind for one in changes}
     more = {kind: count for name, count in delivery.body["more"].items() if (kind := ChangeKind(name)) in kinds}
     message = changes_message(changes, more, now, zone=ZoneInfo(subscriber.zone), locale=subscriber.locale)

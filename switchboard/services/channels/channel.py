@@ -19,6 +19,14 @@ class Obsolete:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """The message is not wanted before `until` (aware UTC); what comes after it for the same person goes first."""
+
+    until: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
     """A message ready to be sent; `address` is where the channel delivers, None where it has to find out."""
 
@@ -29,7 +37,9 @@ class Rendered:
 class Renderer(Protocol):
     """Writes the messages of some kinds, at the moment they are sent, so that they say what is true then."""
 
-    def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
+    def render(
+        self, deliveries: Sequence[ClaimedDelivery], now: datetime
+    ) -> Mapping[int, Rendered | Obsolete | Postponed]:
         """One result per delivery id."""
 
 

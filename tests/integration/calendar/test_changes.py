@@ -40,7 +40,9 @@ from switchboard.services.calendar.expansion import CalendarExpansion
 from switchboard.services.calendar.notices import CalendarNotices
 from switchboard.services.calendar.polling import CalendarPolling, PollOutcome
 from switchboard.services.calendar.reminders import Reminders
-from switchboard.services.channels.channel import Obsolete, Rendered
+from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
+from switchboard.services.deliveries import Deliveries
+from tests.integration.calendar.household import RecordingChannel
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 BOX = SecretBox(["k" * 32])
@@ -130,7 +132,7 @@ class Life:
         rendered = self.render(row)
         return rendered.message.text if isinstance(rendered, Rendered) else rendered.reason
 
-    def render(self, row: ClaimedDelivery) -> Rendered | Obsolete:
+    def render(self, row: ClaimedDelivery) -> Rendered | Obsolete | Postponed:
         return self.changes.render([row], self.clock())[row.id]
 
     def count(self, model: type) -> int:
@@ -252,6 +254,35 @@ def test_a_reader_who_moves_to_another_zone_moves_no_meeting(
     life.expand()
     [text] = life.scan()
     assert "**Moved**" in text
+
+
+def test_a_notice_that_was_not_sent_before_quiet_hours_waits_for_their_end(life: Life, faulty: FaultyServer) -> None:
+    life.configure(quiet_from="11:00", quiet_until="12:00")  # it is 10:00 in Berlin
+    faulty.delete("a.ics")
+    life.work()
+    assert life.told() == 1
+    channel = RecordingChannel()
+    deliveries = Deliveries(life.database, {channel.name: channel}, {KIND: life.changes}, life.clock)
+
+    def send() -> int:
+        return sum(deliveries.send(channel.name, ids).sent for ids in deliveries.scan_open().to_send[channel.name])
+
+    life.clock.now = NOW + timedelta(hours=1)
+    assert send() == 0
+    life.clock.now = NOW + timedelta(hours=2, seconds=-1)
+    assert send() == 0
+    life.clock.now = NOW + timedelta(hours=2)
+    assert send() == 1
+    assert "Alpha" in channel.posts[0].text
+    life.configure(quiet_from="12:00", quiet_until="13:00")
+    faulty.delete("b.ics")
+    life.clock.now = NOW + timedelta(minutes=119)
+    life.work()
+    life.clock.now = NOW + timedelta(hours=2)
+    life.configure(quiet_from="11:30", quiet_until="13:00")
+    assert send() == 0
+    life.configure(quiet_from="", quiet_until="")
+    assert send() == 1
 
 
 def test_an_end_of_quiet_hours_by_the_user_lets_the_notices_go(life: Life, faulty: FaultyServer) -> None:
