@@ -213,6 +213,36 @@ class MattermostTwin:
 
         self.call(change)
 
+    def grant_rights(self, *rights: str) -> None:
+        """Let the bot do these things by the role `system_user_manager`, as an installation does; by default both of ours."""
+
+        def change() -> None:
+            bot, role = self.world.user_named(BOT), "system_user_manager"
+            self.world.roles[role] = (
+                *self.world.roles[role],
+                *(rights or ("edit_other_users", "create_post_ephemeral")),
+            )
+            bot.roles = f"system_user {role}"
+
+        self.call(change)
+
+    def withdraw_rights(self) -> None:
+        """Take the bot's role away again."""
+        self.call(lambda: setattr(self.world.user_named(BOT), "roles", "system_user"))
+
+    def set_custom_status(self, username: str, **status: str) -> None:
+        """What a person sets by hand: `emoji`, `text`, `duration`, `expires_at`; nothing takes it away."""
+
+        def change() -> None:
+            user = self.world.user_named(username)
+            user.props.pop("customStatus", None)
+            if status:
+                shown = {"emoji": "", "text": "", "duration": "", "expires_at": "0001-01-01T00:00:00Z", **status}
+                user.props["customStatus"] = json.dumps(shown, ensure_ascii=False)
+            self.world.changed_user(user)
+
+        self.call(change)
+
     def posts_to(self, username: str, sender: str = BOT) -> list[Json]:
         """The posts that `sender` wrote to this person directly, oldest first, as clients see them; deleted ones left out."""
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from switchboard.clients.http_connection import AnswerLostError, HttpAnswer, KeptConnection, NotConnectedError
+from switchboard.domain.custom_status import CustomStatus
 from switchboard.errors import (
     AuthError,
     ConfigError,
@@ -34,7 +35,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class MattermostUser:
-    """A user as the server describes it; `locale` and `zone` are empty where the user set none."""
+    """A user as the server describes it; `locale` and `zone` are empty where the user set none.
+
+    `custom_status` may be over: the server keeps it until it is replaced.
+    """
 
     id: str
     username: str
@@ -43,6 +47,7 @@ class MattermostUser:
     zone: str
     is_bot: bool
     deactivated: bool
+    custom_status: CustomStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,38 @@ class MattermostClient:
         """Show a post to one person alone, until they reload; needs the right `create_post_ephemeral` (403 without it)."""
         post = {"channel_id": channel_id, "message": message, "props": dict(props)}
         self._call("POST", "/posts/ephemeral", no_answer, effect=True, body={"user_id": user_id, "post": post})
+
+    def set_custom_status(self, user_id: str, status: CustomStatus) -> None:
+        """Make this the custom status of a user, whatever it was; its end must be ahead (400).
+
+        Somebody else's needs the right `edit_other_users` (403); 501 where custom statuses are off at the server. A
+        repeat has no further effect, so a lost answer is a TransientError.
+        """
+        self._read("PUT", "/users/{user_id}/status/custom", no_answer, user_id=user_id, body=status.to_json())
+
+    def clear_custom_status(self, user_id: str) -> None:
+        """Take a user's custom status away; rights, errors and repeats as in `set_custom_status`."""
+        self._read("DELETE", "/users/{user_id}/status/custom", no_answer, user_id=user_id)
+
+    def custom_statuses_enabled(self) -> bool:
+        """Whether the server lets people have custom statuses (EnableCustomUserStatuses)."""
+        return self._read(
+            "GET",
+            "/config/client",
+            lambda config: str(config["EnableCustomUserStatuses"]).lower() == "true",
+            query={"format": "old"},
+        )
+
+    def own_permissions(self) -> frozenset[str]:
+        """What the system roles of the token's account permit; a system administrator's list holds everything."""
+        names = self._read("GET", "/users/me", lambda user: str(user.get("roles", "")).split())
+        return frozenset(
+            permission
+            for name in names
+            for permission in self._read(
+                "GET", "/roles/name/{name}", lambda role: [str(one) for one in role["permissions"]], name=name
+            )
+        )
 
     def answer_command(self, response_url: str, answer: Mapping[str, Any]) -> None:
         """Send a later answer to a slash command; RemoteRejectedError for an address that is not this server's."""
@@ -233,6 +270,8 @@ def _translate_status(what: str, answer: HttpAnswer, *, effect: bool) -> Switchb
     wait_s = _seconds(answer.headers.get("retry-after"))
     if status == 429:
         return RateLimitedError(said, retry_after_s=wait_s)
+    if status == 501 and code:
+        return RemoteRejectedError(f"{said}: switched off at the server", status=status, code=code)
     if status >= 500:
         return UncertainError(said) if effect else RemoteUnavailableError(said, retry_after_s=wait_s)
     if status < 400:
@@ -284,7 +323,18 @@ def _user(answer: Mapping[str, Any]) -> MattermostUser:
         zone=str(zone.get("automaticTimezone" if automatic else "manualTimezone", "")),
         is_bot=bool(answer.get("is_bot", False)),
         deactivated=bool(answer.get("delete_at", 0)),
+        custom_status=_custom_status(answer),
     )
+
+
+def _custom_status(user: Mapping[str, Any]) -> CustomStatus | None:
+    """The one in the user's props, where it is JSON in a string; None for none and for one that nobody can read."""
+    kept = (user.get("props") or {}).get("customStatus")
+    try:
+        fields = json.loads(kept) if kept else None
+    except (TypeError, ValueError):
+        return None
+    return CustomStatus.from_json(fields) if isinstance(fields, dict) and fields else None
 
 
 def _post(answer: Mapping[str, Any]) -> MattermostPost:

@@ -250,6 +250,8 @@ STATUSES: list[tuple[int, str, type[SwitchboardError], type[SwitchboardError]]] 
     (413, "", RemoteRejectedError, RemoteRejectedError),
     (429, "", RateLimitedError, RateLimitedError),
     (500, "api.some.app_error", UncertainError, RemoteUnavailableError),
+    (501, "api.some.app_error", RemoteRejectedError, RemoteRejectedError),
+    (501, "", UncertainError, RemoteUnavailableError),
     (502, "", UncertainError, RemoteUnavailableError),
     (503, "", UncertainError, RemoteUnavailableError),
     (504, "", UncertainError, RemoteUnavailableError),
