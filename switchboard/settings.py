@@ -102,6 +102,13 @@ class Settings(BaseSettings):
     calendar_poll_seconds: int = Field(
         default=120, ge=15, le=86_400, description="time between two polls of an account"
     )
+    calendar_host_requests_per_second: int = Field(
+        default=25,
+        ge=0,
+        le=10_000,
+        description="requests that all workers together send to one calendar host in a second; 0: no limit. 1,000 accounts "
+        "of one host with two calendars each make 17 at a poll each 120 s",
+    )
     retention_days: int = Field(default=90, ge=1, description="days after which message texts and files are erased")
     allowed_private_addresses: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="comma list of host:port that users' URLs may reach although they are private"

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient
+from switchboard.clients.host_limits import HostLimits
 from switchboard.clients.mattermost import MattermostClient
 from switchboard.clients.mattermost_admin import MattermostAdminClient
 from switchboard.clients.redis import connect_redis
@@ -168,9 +169,16 @@ def redis_client() -> Redis:
     return connect_redis(settings().redis_url, self_signed=settings().redis_tls_self_signed)
 
 
+@cache
+def calendar_hosts() -> HostLimits:
+    """The turns at calendar hosts, over all processes."""
+    return HostLimits(redis_client(), requests_per_s=settings().calendar_host_requests_per_second)
+
+
 def open_calendar_server(url: str, login: str, password: str) -> CaldavClient:
     """A connection to a calendar server, for one use."""
-    return CaldavClient(url, login, password, guard=address_guard())
+    gate = calendar_hosts() if settings().redis_url else None  # a command line may run alone
+    return CaldavClient(url, login, password, guard=address_guard(), gate=gate)
 
 
 @cache

@@ -89,6 +89,24 @@ class AddressGuard:
         return f"{host.lower()}:{port}" in self._allowed or f"[{host.lower()}]:{port}" in self._allowed
 
 
+def is_same_site(host: str, other: str) -> bool:
+    """Whether two hosts belong to one registered domain, as caldav.icloud.com and p42-caldav.icloud.com do.
+
+    The domain is guessed without a list: the last two labels, or three below a short label of a country (co.uk, com.tr). So
+    the customers of a provider of names (duckdns.org) count as one. IP addresses are their own site.
+    """
+    return _site(host) == _site(other)
+
+
+def _site(host: str) -> str:
+    host = host.rstrip(".").lower()
+    labels = host.split(".")
+    if ":" in host or labels[-1].isdecimal() or len(labels) < 2:
+        return host
+    is_below_country = len(labels[-1]) == 2 and len(labels[-2]) <= 3
+    return ".".join(labels[-3 if is_below_country else -2 :])
+
+
 def is_public(address: str) -> bool:
     """Whether an IP address (text, a zone index included) lies in the public internet; anything unreadable does not."""
     try:

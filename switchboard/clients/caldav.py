@@ -21,8 +21,15 @@ from caldav.davclient import DAVClient
 from caldav.lib.error import AuthorizationError, DAVError, RateLimitError, parse_preconditions
 from lxml import etree
 
-from switchboard.clients.address_guard import AddressGuard
-from switchboard.clients.guarded_http import Answer, AnswerTooLargeError, GuardedHttp, RedirectRefusedError
+from switchboard.clients.address_guard import AddressGuard, is_same_site
+from switchboard.clients.guarded_http import (
+    Answer,
+    AnswerTooLargeError,
+    GuardedHttp,
+    HostGate,
+    RedirectRefusedError,
+)
+from switchboard.deadlines import DeadlinePassedError
 from switchboard.errors import (
     AuthError,
     ConflictError,
@@ -33,6 +40,7 @@ from switchboard.errors import (
     RemoteRejectedError,
     RemoteUnavailableError,
     SwitchboardError,
+    UncertainError,
 )
 
 PRESETS: Mapping[str, str] = {"yandex": "https://caldav.yandex.ru"}
@@ -70,6 +78,15 @@ _CALENDAR_PROPERTIES = "<d:resourcetype/><d:displayname/><c:supported-calendar-c
 
 class NotCaldavError(RemoteUnavailableError):
     """The server answered, but not in CalDAV: a login page, broken XML, an empty answer. It may pass (a proxy's page)."""
+
+
+class OtherHostError(NotCaldavError):
+    """The server sends us to a host of somebody else; nothing was asked there."""
+
+    def __init__(self, verb: str, host: str) -> None:
+        super().__init__(
+            f"{verb}: the server sends us to another host ({host}); enter the CalDAV address there instead"
+        )
 
 
 class SyncTokenExpiredError(ConflictError):
@@ -176,8 +193,11 @@ class CaldavClient:
     """A login at a CalDAV server. A context manager; one thread at a time; every call is a few requests at most.
 
     `url` may be the server's root, a principal, a home set or a calendar. `timeout_s` bounds each silence of the server,
-    `deadline_s` each request as a whole. All methods raise AuthError (401), RemoteRejectedError (another refusal),
-    NotFoundError (404), RateLimitedError, RemoteUnavailableError, InvalidInputError (an address the guard refuses).
+    `deadline_s` each request as a whole; `gate` gives the turns. Login and password go to the host of `url` and to others of
+    the same site (`is_same_site`) that it names, to nobody else: OtherHostError.
+
+    All methods raise AuthError (401), RemoteRejectedError (another refusal), NotFoundError (404), RateLimitedError
+    (HostBusyError of the gate among them), RemoteUnavailableError, InvalidInputError (an address the guard refuses).
     """
 
     def __init__(
@@ -189,10 +209,14 @@ class CaldavClient:
         guard: AddressGuard,
         timeout_s: float = TIMEOUT_S,
         deadline_s: float = DEADLINE_S,
+        gate: HostGate | None = None,
     ) -> None:
-        guard.check(url)
         self.url = url
-        self._http = _XmlHttp(guard, timeout_s=timeout_s, deadline_s=deadline_s, limit_bytes=MAX_ANSWER_BYTES)
+        self._host = guard.check(url).hostname or ""
+        self._guard, self._gate = guard, gate
+        self._http = _XmlHttp(
+            guard, timeout_s=timeout_s, deadline_s=deadline_s, limit_bytes=MAX_ANSWER_BYTES, gate=gate
+        )
         # basic first: it saves the round trip of a challenge; a server that wants digest is answered in _request
         self._dav = DAVClient(
             url=url, username=login, password=password, auth_type="basic", enable_rfc6764=False, huge_tree=True
@@ -231,14 +255,22 @@ class CaldavClient:
         principal = entry
         principal_href = _first_href(entry.properties.get(f"{DAV}current-user-principal"))
         if principal_href:
-            url = urljoin(url, principal_href)
+            url = _at(url, principal_href)
             principal = self._properties(url, _PRINCIPAL_PROPERTIES)
-        homes = [urljoin(url, href) for href in _hrefs(principal.properties.get(f"{CALDAV}calendar-home-set"))]
+        homes = [_at(url, href) for href in _hrefs(principal.properties.get(f"{CALDAV}calendar-home-set"))]
         calendars: dict[str, RemoteCalendar] = {}
+        elsewhere: OtherHostError | None = None
         for home in homes or [self.url]:
-            for member in self._propfind(home, _CALENDAR_PROPERTIES, depth=1):
+            try:
+                members = self._propfind(home, _CALENDAR_PROPERTIES, depth=1)
+            except OtherHostError as error:
+                elsewhere = error
+                continue
+            for member in members:
                 _add_calendar(calendars, home, member)
         _add_calendar(calendars, self.url, self._given(entry))  # a shared calendar need not lie in the home
+        if elsewhere is not None and not calendars:
+            raise elsewhere
         return Principal(addresses=_addresses(principal), calendars=tuple(calendars.values()))
 
     def changes(self, calendar_url: str, token: str | None) -> Changes:
@@ -293,6 +325,38 @@ class CaldavClient:
         for start in range(0, len(wanted), BATCH_SIZE):
             yield self._fetch_batch(calendar_url, wanted[start : start + BATCH_SIZE], fetching)
 
+    def get(self, calendar_url: str, href: str) -> FetchedObject:
+        """One object to be changed by `put`: its bytes as they came. NotFoundError where there is none.
+
+        `etag` is what `put` wants. What compressing proxies make of a strong one (`W/"x"`, `"x-gzip"`) is undone: a weak one
+        never matches (RFC 9110 section 13.1.1), and a server that meant a weak one refuses, which harms nothing.
+        """
+        answer = self._request("GET", _at(calendar_url, href))
+        etag = answer.headers.get("ETag", "").strip().removeprefix("W/")
+        if etag.endswith('-gzip"'):
+            etag = etag.removesuffix('-gzip"') + '"'
+        return FetchedObject(href, _short_etag(etag), answer.content)
+
+    def put(self, calendar_url: str, href: str, raw: bytes, etag: str) -> str:
+        """Write an object (UTF-8) over one that still has this ETag; line ends become CRLF. Returns the new ETag.
+
+        That is empty where the server may have stored other bytes (RFC 4791 section 5.3.4): read it then. ConflictError: the
+        object was changed meanwhile. UncertainError: no whole answer came and it may have been written; `get` tells, and a
+        second `put` with the same ETag does no harm.
+        """
+        headers = {"If-Match": etag, "Content-Type": "text/calendar; charset=utf-8"}
+        try:
+            answer = self._request("PUT", _at(calendar_url, href), raw.decode(), headers)
+        except (RateLimitedError, OtherHostError):
+            raise
+        except (RemoteUnavailableError, DeadlinePassedError) as error:
+            raise UncertainError(str(error)) from None
+        except RemoteRejectedError as error:
+            if error.status == 412:
+                raise ConflictError("PUT: the object was changed meanwhile (412)") from None
+            raise
+        return _short_etag(answer.headers.get("ETag", "").strip().removeprefix("W/"))
+
     def _fetch_batch(self, calendar_url: str, hrefs: list[str], fetching: _Fetching) -> FetchedBatch:
         try:
             batch = self._multiget(calendar_url, hrefs)
@@ -325,7 +389,7 @@ class CaldavClient:
     def _fetch_alone(self, calendar_url: str, href: str) -> FetchedBatch:
         """One object by GET: its bytes then come as they are, whatever they would do to an XML answer."""
         try:
-            answer = self._request("GET", urljoin(calendar_url, href))
+            answer = self._request("GET", _at(calendar_url, href))
         except NotFoundError:
             return FetchedBatch((), (href,), ())
         except AnswerTooLargeError:
@@ -441,6 +505,9 @@ class CaldavClient:
     def _request(
         self, verb: str, url: str, body: str = "", headers: Mapping[str, str] = MappingProxyType({})
     ) -> Answer:
+        host = self._guard.check(url).hostname or ""
+        if not is_same_site(self._host, host):
+            raise OtherHostError(verb, host)
         try:
             try:
                 self._dav.request(url, verb, body, headers)
@@ -451,11 +518,12 @@ class CaldavClient:
                 self._dav.build_auth_object(["digest"])
                 self._dav.request(url, verb, body, headers)
         except (OSError, RateLimitError, NotImplementedError) as error:
-            raise translate(verb, error) from None
+            translated = translate(verb, error)
+            if isinstance(translated, RateLimitedError) and translated.retry_after_s and self._gate is not None:
+                self._gate.rest(url, translated.retry_after_s)
+            raise translated from None
         except RedirectRefusedError as error:
-            raise NotCaldavError(
-                f"{verb}: the server sends us to another host ({error.host}); enter the CalDAV address there instead"
-            ) from None
+            raise OtherHostError(verb, error.host) from None
         except DAVError:
             pass  # 401 and 403: told apart below, with the body that the library did not see
         answer = self._http.last
@@ -612,6 +680,14 @@ def _path(href: str) -> str:
         return href
 
 
+def _at(base: str, href: str) -> str:
+    """The URL of an href in an answer from `base`. One that begins with `//` is a path: servers write it by mistake."""
+    try:
+        return f"{urljoin(base, '/')[:-1]}{href}" if href.startswith("/") else urljoin(base, href)
+    except ValueError:
+        raise NotCaldavError("the server names an address that cannot be read") from None
+
+
 def _canonical(path: str) -> str:
     """One spelling of a path for comparisons: `%40` and `@` are the same, `%2F` and `/` are not."""
     return "/".join(quote(unquote_to_bytes(part)) for part in path.rstrip("/").split("/"))
@@ -678,7 +754,7 @@ def _add_calendar(calendars: dict[str, RemoteCalendar], base: str, member: _Memb
     )
     if components and "VEVENT" not in components:
         return
-    url = urljoin(base, member.href)
+    url = _at(base, member.href)
     if not url.endswith("/"):
         url += "/"
     name = member.properties.get(f"{DAV}displayname")

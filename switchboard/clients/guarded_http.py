@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import niquests
@@ -61,14 +61,32 @@ class Answer:
         return self.content.decode("utf-8", errors="replace")
 
 
+class HostGate(Protocol):
+    """switchboard.clients.host_limits.HostLimits."""
+
+    def enter(self, url: str) -> None: ...
+
+    def rest(self, url: str, seconds: float) -> None: ...
+
+
 class GuardedHttp:
     """A session for one server; not for use by two threads at once. `requests` and `received_bytes` count what was used.
 
     `timeout_s` bounds each silence, `deadline_s` a whole call with its redirects, `limit_bytes` an answer after decompression.
+    Each request takes its turn at `gate`, where there is one.
     """
 
-    def __init__(self, guard: AddressGuard, *, timeout_s: float, deadline_s: float, limit_bytes: int) -> None:
+    def __init__(
+        self,
+        guard: AddressGuard,
+        *,
+        timeout_s: float,
+        deadline_s: float,
+        limit_bytes: int,
+        gate: HostGate | None = None,
+    ) -> None:
         self._guard = guard
+        self._gate = gate
         self._timeout_s = timeout_s
         self._deadline_s = deadline_s
         self._limit_bytes = limit_bytes
@@ -103,12 +121,15 @@ class GuardedHttp:
         """Send a request; redirects are followed within the same scheme, host and port alone.
 
         Raises InvalidInputError for a refused address, RemoteUnavailableError past `deadline_s`, DeadlinePassedError past
-        the deadline of the work at hand, AnswerTooLargeError, RedirectRefusedError, and the OSErrors of niquests.
+        the deadline of the work at hand, AnswerTooLargeError, RedirectRefusedError, what the gate raises, and the OSErrors of
+        niquests.
         """
         deadline_s = cap_timeout_s(self._deadline_s)
         deadline = time.monotonic() + deadline_s
         for _ in range(MAX_REDIRECTS + 1):
             self._guard.check(url)
+            if self._gate is not None:
+                self._gate.enter(url)
             try:
                 answer = self._once(method, url, deadline, data=data, headers=headers, auth=auth)
             except _OverdueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import ceil
 from urllib.parse import urlsplit
 
 from babel import Locale
@@ -83,6 +84,14 @@ def unreachable_text(texts: Texts) -> str:
 def busy_text(texts: Texts) -> str:
     """Over the form."""
     return texts.gettext("Many calendars are being connected just now. Try again in a minute.")
+
+
+def server_busy_text(retry_after_s: float | None, texts: Texts) -> str:
+    """Over the form, and of a poll on demand."""
+    return texts.gettext(
+        "The calendar server takes no more requests from us just now. Nothing was changed; try again in {minutes} min.",
+        minutes=max(1, ceil((retry_after_s or 0) / 60)),
+    )
 
 
 def bad_zone_text(close: Sequence[str], texts: Texts) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import NotCaldavError, Principal, RemoteCalendar, preset_url, refuse_oauth_only
+from switchboard.clients.host_limits import HostBusyError
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount, CalendarObject, CalendarSubscriber
@@ -63,6 +64,10 @@ class UnknownUserError(InvalidInputError):
 
 class ServerUnreachableError(TransientError):
     """The server could not be asked just now; nothing was stored."""
+
+
+class ServerBusyError(ServerUnreachableError):
+    """The server takes no more requests of ours just now; `retry_after_s` says when it may. Nothing was stored."""
 
 
 class UnknownAccountError(NotFoundError):
@@ -455,6 +460,11 @@ class CalendarAccounts:
             raise NotACalendarServerError(
                 f"This address is no CalDAV server: {error}. Take the CalDAV address from your provider's help.",
                 field="server_url",
+            ) from None
+        except HostBusyError as error:
+            raise ServerBusyError(
+                "The calendar server takes no more requests from us just now. Try again in a while.",
+                retry_after_s=error.retry_after_s,
             ) from None
         except TransientError as error:
             raise ServerUnreachableError(

@@ -20,6 +20,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from switchboard.clients.caldav import Changes, FetchedBatch, SyncTokenExpiredError, SyncUnsupportedError
+from switchboard.clients.host_limits import HostBusyError
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount
@@ -83,6 +84,7 @@ class PollOutcome(enum.StrEnum):
     CONTINUED = "continued"  # its time was over; another poll goes on where it stopped
     PARTLY = "partly"  # some calendars could not be read
     FAILED = "failed"  # none could; tried again later
+    DEFERRED = "deferred"  # no turn at the host, which many ask or which rests; nobody's failure
     PAUSED = "paused"  # the login was refused too often; the owner has been told
     SKIPPED = "skipped"  # the account is paused or gone, or another poll has taken it over
 
@@ -96,6 +98,8 @@ class PollResult:
     removed: int = 0
     unreadable: int = 0
     error: str | None = None
+    retry_after_s: float | None = None
+    """Of a deferred poll: when the host may be asked again, in seconds."""
 
     @property
     def needs_expansion(self) -> bool:
@@ -127,6 +131,7 @@ class _Poll:
     error: SwitchboardError | None = None
     refused: bool = False
     over: bool = False
+    busy: HostBusyError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +245,9 @@ class CalendarPolling:
             return False
         except AuthError as error:
             poll.error, poll.refused = error, True
+            return False
+        except HostBusyError as error:
+            poll.busy = error
             return False
         except RateLimitedError as error:
             poll.error = error
@@ -394,6 +402,8 @@ class CalendarPolling:
         outcome = PollOutcome.POLLED
         if poll.error is not None:
             outcome = PollOutcome.PARTLY if poll.synced else PollOutcome.FAILED
+        elif poll.busy is not None:
+            outcome = PollOutcome.DEFERRED
         elif poll.over:
             outcome = PollOutcome.CONTINUED
         with self._database.write() as session:
@@ -402,11 +412,12 @@ class CalendarPolling:
                 session.execute(update(Calendar).where(Calendar.id.in_(poll.synced)).values(synced_at=now))
             account = session.get_one(CalendarAccount, poll.account.id)
             account.claimed_until = None
-            account.last_polled_at = now
-            if poll.error is None:
+            if poll.synced or poll.busy is None:
+                account.last_polled_at = now
+            if poll.error is None and (poll.synced or poll.busy is None):
                 account.last_error = account.last_error_at = None
                 account.failures = account.auth_failures = 0
-            else:
+            elif poll.error is not None:
                 account.last_error, account.last_error_at = str(poll.error), now
                 account.failures = account.failures + 1 if outcome is PollOutcome.FAILED else 0
                 if poll.refused:
@@ -414,6 +425,8 @@ class CalendarPolling:
                 elif poll.synced:
                     account.auth_failures = 0
                 self._put_off(account, poll.error, now)
+            if poll.busy is not None and poll.error is None:
+                self._wait_for_host(account, poll.busy, now)
             if poll.over:
                 account.next_poll_at = min(account.next_poll_at, now + CONTINUE_AFTER)
             if account.auth_failures >= AUTH_FAILURES_TO_PAUSE:
@@ -434,7 +447,20 @@ class CalendarPolling:
             poll.removed,
             poll.unreadable,
             str(poll.error) if poll.error is not None else None,
+            poll.busy.retry_after_s if poll.busy is not None else None,
         )
+
+    def _wait_for_host(self, account: CalendarAccount, busy: HostBusyError, now: datetime) -> None:
+        """The next try of an account whose turn did not come: soon where many ask, after the rest where the host rests.
+
+        Those that waited longest are claimed first; after a rest each comes at its own offset, not all at once.
+        """
+        wait = min(timedelta(seconds=busy.retry_after_s or 0.0), MAX_WAIT)
+        if wait <= CONTINUE_AFTER:
+            account.next_poll_at = min(account.next_poll_at, now + CONTINUE_AFTER)
+        else:
+            later = rows.next_slot(account.id, now + wait, self._poll_period_s)
+            account.next_poll_at = max(account.next_poll_at, later)
 
     def _put_off(self, account: CalendarAccount, error: SwitchboardError, now: datetime) -> None:
         """The next try of a failing account: twice as long each time, or what the server asked for; an hour at most."""

@@ -16,6 +16,7 @@ from switchboard.services.calendar.accounts import (
     ConnectRequest,
     NoCalendarsError,
     NotACalendarServerError,
+    ServerBusyError,
     SubscriberSettings,
     WrongPasswordError,
 )
@@ -177,7 +178,10 @@ def _refusal(error: InvalidInputError | TransientError, entries: Entries, texts:
     """The error at its field, in the person's language."""
     match error:
         case TransientError():
-            return FormAnswer(error=words.unreachable_text(texts))
+            is_busy = isinstance(error, ServerBusyError)
+            return FormAnswer(
+                error=words.server_busy_text(error.retry_after_s, texts) if is_busy else words.unreachable_text(texts)
+            )
         case WrongPasswordError():
             return FormAnswer(errors={"password": words.wrong_password_text(texts)})
         case NoCalendarsError():

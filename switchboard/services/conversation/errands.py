@@ -60,6 +60,8 @@ class Errands:
             problem = ""
             if result.outcome in _FAILURES:
                 problem = result.error or "?"
+            elif result.outcome is PollOutcome.DEFERRED:
+                problem = words.server_busy_text(result.retry_after_s, speaker.texts)
             elif result.outcome is PollOutcome.SKIPPED and account.state != "active":
                 problem = account.reason or "?"
             lines.append(words.refreshed_text(account.login, result.changed, result.removed, problem, speaker.texts))
