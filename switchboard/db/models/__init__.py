@@ -1,5 +1,6 @@
 """Every table, one file per aggregate."""
 
+from switchboard.db.models.answers import AnswerState, CalendarAnswer
 from switchboard.db.models.base import Base
 from switchboard.db.models.calendars import (
     Calendar,
@@ -17,10 +18,12 @@ from switchboard.db.models.upkeep import AuditEntry, FileChunk, Heartbeat, KeyCh
 
 __all__ = [
     "OPEN_STATES",
+    "AnswerState",
     "AuditEntry",
     "Base",
     "Calendar",
     "CalendarAccount",
+    "CalendarAnswer",
     "CalendarObject",
     "CalendarOccurrence",
     "CalendarReminder",
