@@ -23,6 +23,7 @@ from switchboard.db.models import (
 from switchboard.db.repositories.deliveries import ClaimedDelivery
 from switchboard.services.calendar import agendas, notices, reminders
 from switchboard.services.calendar.agendas import Agendas, schedule_next
+from switchboard.services.calendar.changes import Changes
 from switchboard.services.calendar.expansion import CalendarExpansion, ExpansionReport
 from switchboard.services.calendar.notices import CalendarNotices
 from switchboard.services.calendar.reminders import Reminders
@@ -94,6 +95,7 @@ class Household:
         self.reminders = Reminders(database, self.clock)
         self.agendas = Agendas(database, self.clock)
         self.notices = CalendarNotices(database)
+        self.changes = Changes(database, self.clock)
         self.deliveries = Deliveries(
             database,
             {self.channel.name: self.channel},
