@@ -206,9 +206,15 @@ class MattermostTwin:
         return self.call(add)
 
     def deactivate(self, username: str) -> None:
+        self._set_active(username, active=False)
+
+    def activate(self, username: str) -> None:
+        self._set_active(username, active=True)
+
+    def _set_active(self, username: str, *, active: bool) -> None:
         def change() -> None:
             user = self.world.user_named(username)
-            user.delete_at = self.world.now_ms()
+            user.delete_at = 0 if active else self.world.now_ms()
             self.world.changed_user(user)
 
         self.call(change)

@@ -268,12 +268,6 @@ class World:
         known = self._channel_by_name.get(name)
         if known is not None:
             return self.channels[known]
-        if one.delete_at or other.delete_at:
-            raise errors.AppError(
-                "api.channel.create_direct_channel.invalid_user.app_error",
-                "Unable to create a direct channel with a deactivated user.",
-                400,
-            )
         now = self.now_ms()
         members = list(dict.fromkeys((one.id, other.id)))
         return self.put_channel(Channel(new_id(), "D", name, "", "", one.id, now, now, members=members))

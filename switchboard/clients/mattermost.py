@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -29,6 +29,19 @@ READ_TIMEOUT_S = 8.0  # from the first byte of the request to the last of the an
 PAGE_SIZE = 200  # the server cuts a larger page without saying so
 LONGEST_WAIT_S = 3600.0  # a larger Retry-After is a mistake, and would hold messages back for good
 ERROR_ID = re.compile(r"[A-Za-z0-9_.]{1,120}")  # for example api.context.session_expired.app_error
+_TEAM_ONLY = (
+    "the server lets people write to members of their own teams alone; make the bot a member of the person's team"
+)
+REFUSALS = {
+    "api.context.permissions.app_error": "the bot may not do this, or there is no such channel; check its roles",
+    "api.post.create_post.can_not_post_to_deleted.error": "the channel is archived",
+    "api.post.create_post.can_not_post_in_restricted_dm.error": _TEAM_ONLY,
+    "api.channel.create_channel.direct_channel.team_restricted_error": _TEAM_ONLY,
+    "api.channel.create_direct_channel.invalid_user.app_error": "there is no such person any more",
+    "model.post.is_valid.message_length.app_error": "the message is longer than the server takes",
+}
+"""What a refusal means, by the server's error id, for those who read the ledger. A deactivated person is no refusal: the
+server takes messages for them and nobody reads them."""
 
 _T = TypeVar("_T")
 
@@ -109,6 +122,10 @@ class MattermostClient:
     def user_by_username(self, username: str) -> MattermostUser:
         """A user by name, with or without a leading @; NotFoundError where there is none."""
         return self._read("GET", "/users/username/{username}", _user, username=username.lstrip("@"))
+
+    def users(self, user_ids: Sequence[str]) -> list[MattermostUser]:
+        """Those of at most 200 users who exist, deactivated ones among them; one call."""
+        return self._read("POST", "/users/ids", lambda answer: [_user(one) for one in answer], body=list(user_ids))
 
     def open_direct_channel(self, user_id: str, other_user_id: str) -> str:
         """Id of the direct channel of two users; the server answers the existing one where there is one."""
@@ -267,6 +284,8 @@ def _translate_status(what: str, answer: HttpAnswer, *, effect: bool) -> Switchb
     """
     status, code = answer.status, _error_id(answer)
     said = f"{what}: {status} {code}".rstrip()
+    if code in REFUSALS:
+        said += f": {REFUSALS[code]}"
     wait_s = _seconds(answer.headers.get("retry-after"))
     if status == 429:
         return RateLimitedError(said, retry_after_s=wait_s)

@@ -200,13 +200,20 @@ def test_a_message_costs_one_call_once_the_direct_channel_is_known(twin: Matterm
 
 def test_a_refusal_of_the_right_address_is_final(twin: MattermostTwin) -> None:
     channel, world = on(twin)
-    twin.deactivate("anna")
+    twin.faults.add("error", path="/api/v4/posts", status=400)
     with pytest.raises(PermanentError) as caught:
         channel.send(world.delivery(), HELLO)
     assert isinstance(caught.value, RemoteRejectedError)
     with pytest.raises(PermanentError):
         channel.send(world.delivery(), HELLO)
     assert twin.posts_to("anna") == []
+
+
+def test_a_person_who_is_gone_is_a_final_refusal_in_words(twin: MattermostTwin) -> None:
+    channel, world = on(twin)
+    world.recipient = "z" * 26
+    with pytest.raises(RemoteRejectedError, match="there is no such person any more"):
+        channel.send(world.delivery(), HELLO)
 
 
 def test_a_post_that_somebody_else_wrote_with_our_key_is_not_ours(twin: MattermostTwin) -> None:

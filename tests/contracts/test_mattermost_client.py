@@ -16,7 +16,7 @@ import pytest
 
 from sandbox.mattermost import MattermostTwin
 from switchboard.clients import http_connection, mattermost
-from switchboard.clients.mattermost import MattermostClient
+from switchboard.clients.mattermost import REFUSALS, MattermostClient
 from switchboard.deadlines import DeadlinePassedError, deadline_in
 from switchboard.errors import (
     AuthError,
@@ -420,6 +420,19 @@ def test_people_are_found_by_id_and_by_name(twin: MattermostTwin, client: Matter
     with pytest.raises(NotFoundError):
         client.user_by_username("имярек")
     client.ping()
+
+
+def test_people_are_read_together_deactivated_ones_among_them(twin: MattermostTwin, client: MattermostClient) -> None:
+    twin.deactivate("boris")
+    found = client.users([twin.user_id("anna"), twin.user_id("boris"), "z" * 26])
+    assert {one.username: one.deactivated for one in found} == {"anna": False, "boris": True}
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_what_a_refusal_means_is_said_in_words(code: str) -> None:
+    with running_raw_server(answering(refusal(400, code))) as server, pytest.raises(RemoteRejectedError) as caught:
+        post(MattermostClient(server.url, SECRET))
+    assert str(caught.value).endswith(f"400 {code}: {REFUSALS[code]}")
 
 
 def test_posts_are_read_over_pages_until_they_are_too_old(

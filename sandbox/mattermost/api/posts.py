@@ -64,10 +64,6 @@ def create_post(world: World, author: User, channel: Channel, body: Json) -> Pos
         raise errors.invalid_param("post.type")
     if channel.delete_at:
         raise AppError("api.post.create_post.can_not_post_to_deleted.error", "Can not post to deleted channel.", 400)
-    if channel.type == "D" and any(world.users[member].delete_at for member in channel.members):
-        raise AppError(
-            "api.post.create_post.can_not_post_to_deactivated.error", "Can not post to a deactivated user.", 400
-        )
     root_id = text_field(body, "root_id")
     if root_id:
         root = world.posts.get(root_id)
