@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -53,14 +54,12 @@ class Attendee:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Attendee:
         """The attendee that `to_json` wrote."""
-        return cls(
-            address=data["address"],
-            name=data["name"],
-            partstat=data["partstat"],
-            role=data["role"],
-            kind=data["kind"],
-            own=data["own"],
-        )
+        return _attendee(data["address"], data["name"], data["partstat"], data["role"], data["kind"], data["own"])
+
+
+@lru_cache(maxsize=4_096)  # the same people sit in the thousand meetings of a list
+def _attendee(address: str, name: str, partstat: str, role: str, kind: str, own: bool) -> Attendee:
+    return Attendee(address=address, name=name, partstat=partstat, role=role, kind=kind, own=own)
 
 
 @dataclass(frozen=True, slots=True)
