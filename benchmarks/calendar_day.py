@@ -15,8 +15,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -24,9 +22,8 @@ from zoneinfo import ZoneInfo
 
 from caldav.calendarobjectresource import Event
 from caldav.collection import Calendar as LibraryCalendar
-from caldav.davclient import DAVClient
 
-from benchmarks.calendars import KEY, Server, add_account, in_process_apart, polling, running_server
+from benchmarks.calendars import KEY, Server, add_account, in_process_apart, library_client, polling, running_server
 from benchmarks.postgres import running_postgres
 from switchboard import wiring
 from switchboard.db import migrate
@@ -137,7 +134,8 @@ def _ask(server: Server, days: DayRange, rounds: int) -> tuple[list[float], set[
     """Seconds of each search and the meetings it found, after one that warms the server."""
     begin, end = start_of_day(days.first, ZONE), day_window(days.last, ZONE)[1]
     times = []
-    with _library(server) as calendar:
+    with library_client(server) as client:
+        calendar = LibraryCalendar(client=client, url=server.url + server.path)
         for _ in range(rounds + 1):
             begun = time.perf_counter()
             events = cast("list[Event]", calendar.search(start=begin, end=end, event=True, expand=True))
@@ -145,19 +143,6 @@ def _ask(server: Server, days: DayRange, rounds: int) -> tuple[list[float], set[
             times.append(time.perf_counter() - begun)
     found = {(str(one["UID"]), one["DTSTART"].dt.astimezone(UTC).isoformat()) for one in components}
     return times[1:], found
-
-
-@contextmanager
-def _library(server: Server) -> Iterator[LibraryCalendar]:
-    with DAVClient(
-        url=server.url,
-        username=server.login,
-        password=server.password,
-        auth_type="basic",
-        enable_rfc6764=False,
-        timeout=300,
-    ) as client:
-        yield LibraryCalendar(client=client, url=server.url + server.path)
 
 
 def _days(command: Command, today: date) -> DayRange:

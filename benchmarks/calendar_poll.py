@@ -19,13 +19,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from caldav.calendarobjectresource import Event
-from caldav.collection import Calendar as LibraryCalendar
-from caldav.davclient import DAVClient
-
-from benchmarks.calendars import Server, add_account, in_process_apart, peak_mb, polling, running_server
+from benchmarks.calendars import (
+    Server,
+    add_account,
+    fetch_everything,
+    in_process_apart,
+    peak_mb,
+    polling,
+    running_server,
+)
 from switchboard.db import migrate
 from switchboard.db.engine import Database
 
@@ -67,7 +71,7 @@ def _measure(server: Server, folder: Path, size: int, rounds: int, *, whole: boo
             _poll(database, account_id, expected=1)
             ours.append(time.perf_counter() - begun)
             begun = time.perf_counter()
-            _fetch_everything(server, size)
+            fetch_everything(server, size)
             everything.append(time.perf_counter() - begun)
         measured = {
             "poll_ms": _ms(ours),
@@ -91,22 +95,6 @@ def _poll(database: Database, account_id: int, *, expected: int) -> None:
         raise RuntimeError(f"the poll found {result.changed} changes instead of {expected}: {result.error}")
 
 
-def _fetch_everything(server: Server, size: int) -> None:
-    """Every event by the library, parsed: what a program without a store must do at each poll."""
-    with DAVClient(
-        url=server.url,
-        username=server.login,
-        password=server.password,
-        auth_type="basic",
-        enable_rfc6764=False,
-        timeout=120,
-    ) as client:
-        events = LibraryCalendar(client=client, url=server.url + server.path).get_events()
-        parsed = [event.icalendar_instance for event in cast("list[Event]", events)]
-    if len(parsed) != size:
-        raise RuntimeError(f"the server has {len(parsed)} events instead of {size}")
-
-
 def _bytes(database: Database, server: Server, size: int) -> dict[str, int]:
     """Bytes of answers on the wire, counted by a relay."""
     with _relay(server.url) as (url, received):
@@ -117,7 +105,7 @@ def _bytes(database: Database, server: Server, size: int) -> dict[str, int]:
         before = received()
         _poll(database, account_id, expected=1)
         between = received()
-        _fetch_everything(relayed, size)
+        fetch_everything(relayed, size)
         return {"poll_bytes": between - before, "everything_bytes": received() - between}
 
 
@@ -134,7 +122,7 @@ def _alone(order: dict[str, Any]) -> float:
         _poll(database, order["account_id"], expected=1)
         database.dispose()
     else:
-        _fetch_everything(Server(**order["server"]), order["size"])
+        fetch_everything(Server(**order["server"]), order["size"])
     return peak_mb()
 
 

@@ -14,8 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import niquests
+from caldav.calendarobjectresource import Event
+from caldav.collection import Calendar as LibraryCalendar
+from caldav.davclient import DAVClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -74,6 +78,36 @@ def open_client(url: str, login: str, password: str) -> CaldavClient:
     """Our client without a limit per host, and with the patience that a cold server of thousands of files needs."""
     guard = AddressGuard([url.removeprefix("http://")])
     return CaldavClient(url, login, password, guard=guard, timeout_s=300, deadline_s=600)
+
+
+@contextmanager
+def library_client(server: Server) -> Iterator[DAVClient]:
+    """The caldav library's own client, as programs without a store use it."""
+    with DAVClient(
+        url=server.url,
+        username=server.login,
+        password=server.password,
+        auth_type="basic",
+        enable_rfc6764=False,
+        timeout=300,
+    ) as client:
+        yield client
+
+
+def fetch_everything(server: Server, size: int) -> int:
+    """Every event by the library, parsed: what a program without a store must do at each poll. Bytes of bodies, unpacked."""
+    received = [0]
+
+    def count(answer: niquests.PreparedRequest | niquests.Response) -> None:
+        received[0] += len(answer.content or b"") if isinstance(answer, niquests.Response) else 0
+
+    with library_client(server) as client:
+        client.session.hooks["response"].append(count)
+        events = LibraryCalendar(client=client, url=server.url + server.path).get_events()
+        parsed = [event.icalendar_instance for event in cast("list[Event]", events)]
+    if len(parsed) != size:
+        raise RuntimeError(f"the server has {len(parsed)} events instead of {size}")
+    return received[0]
 
 
 def polling(database: Database) -> CalendarPolling:
