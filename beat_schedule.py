@@ -13,6 +13,7 @@ SCHEDULE: dict[str, dict[str, str | int]] = {
     "changes to tell of": {"task": "calendar.changes.scan_due", "every_s": 15, "expires_s": 15},
     "objects that wait for expansion": {"task": "calendar.occurrences.scan_waiting", "every_s": 60, "expires_s": 60},
     "occurrences that run out": {"task": "calendar.occurrences.extend_horizon", "every_s": 3600, "expires_s": 1800},
+    "people who are deactivated": {"task": "calendar.people.scan_deactivated", "every_s": 300, "expires_s": 300},
     "open deliveries": {"task": "delivery.ledger.scan_open", "every_s": 15, "expires_s": 15},
     "what was kept long enough": {"task": "upkeep.retention.erase", "daily_at": "03:10", "expires_s": 21_600},
 }

@@ -30,6 +30,7 @@ from switchboard.services.calendar import changes as change_service
 from switchboard.services.calendar import notices as notice_service
 from switchboard.services.calendar import reminders as reminder_service
 from switchboard.services.calendar.accounts import AccountView, CalendarAccounts, Person
+from switchboard.services.calendar.deactivations import Deactivations
 from switchboard.services.calendar.expansion import CalendarExpansion
 from switchboard.services.calendar.listings import Listings
 from switchboard.services.calendar.polling import CalendarPolling
@@ -201,6 +202,12 @@ def calendar_accounts() -> CalendarAccounts:
     return CalendarAccounts(
         database(), open_calendar_server, secret_box(), _PeopleAskedLate(), address_guard(), utc_now
     )
+
+
+@cache
+def deactivations() -> Deactivations:
+    """Follows who is deactivated in Mattermost."""
+    return Deactivations(database(), people(), utc_now)
 
 
 @cache

@@ -31,6 +31,7 @@ TASK_MODULES = (
     "tasks.calendar.conversations",
     "tasks.calendar.changes",
     "tasks.calendar.occurrences",
+    "tasks.calendar.people",
     "tasks.calendar.reminders",
     "tasks.delivery.ledger",
     "tasks.delivery.mattermost",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from switchboard.clients.mattermost import MattermostClient
 from switchboard.errors import NotFoundError
@@ -12,7 +13,7 @@ USER_ID = re.compile(r"[a-z0-9]{26}")  # a Mattermost id; a name may look like o
 
 
 class MattermostPeople:
-    """Implements People over the Mattermost server."""
+    """Implements People and Registry over the Mattermost server."""
 
     def __init__(self, client: MattermostClient) -> None:
         self._client = client
@@ -36,3 +37,7 @@ class MattermostPeople:
                 direct_channel_id=self._client.open_direct_channel(self._client.me().id, user.id),
             )
         return None
+
+    def deactivated(self, user_ids: Sequence[str]) -> Mapping[str, bool]:
+        """See Registry: one call."""
+        return {user.id: user.deactivated for user in self._client.users(user_ids)}

@@ -224,6 +224,19 @@ class DeliveryRepository:
             reason=reason,
         )
 
+    def give_up(self, subject: str, *, reason: str, now: datetime) -> None:
+        """What waits for the subject and was not begun is of no use any more."""
+        self._session.execute(
+            update(Delivery)
+            .where(
+                Delivery.subject == subject,
+                _in(Delivery.state, OPEN_STATES),
+                Delivery.state == DeliveryState.PENDING,
+            )
+            .values(state=DeliveryState.EXPIRED, reason=reason, finished_at=now, claimed_until=None)
+            .execution_options(synchronize_session=False)
+        )
+
     def wake(self, subject: str, now: datetime) -> None:
         """Let the subject's postponed rows be looked at again: what they waited for may have changed."""
         self._session.execute(

@@ -73,7 +73,7 @@ def take(session: Session, calendar_id: int, hrefs: Collection[str], now: dateti
 
 
 def subscribers_with_changes(session: Session, now: datetime, limit: int) -> list[int]:
-    """Whom there may be something to tell at `now`; those whose quiet hours go on are left out."""
+    """Whom there may be something to tell at `now`; without those whose quiet hours go on, and the deactivated."""
     return list(
         session.scalars(
             select(CalendarAccount.subscriber_id)
@@ -82,6 +82,7 @@ def subscribers_with_changes(session: Session, now: datetime, limit: int) -> lis
             .join(CalendarSubscriber, CalendarSubscriber.id == CalendarAccount.subscriber_id)
             .where(
                 *_told_now(now),
+                CalendarSubscriber.deactivated_at.is_(None),
                 or_(CalendarSubscriber.changes_held_until.is_(None), CalendarSubscriber.changes_held_until <= now),
             )
             .distinct()

@@ -109,7 +109,7 @@ def schedule_next(subscriber: CalendarSubscriber, now: datetime) -> None:
 
 def _agenda_after(subscriber: CalendarSubscriber, moment: datetime) -> tuple[date, datetime] | None:
     """Local date and instant of the first agenda after `moment`."""
-    if not subscriber.agenda_enabled or not subscriber.weekdays:
+    if not subscriber.agenda_enabled or not subscriber.weekdays or subscriber.deactivated_at is not None:
         return None
     weekdays = frozenset(weekday - 1 for weekday in subscriber.weekdays)  # the domain counts from Monday = 0
     return next_agenda(moment, ZoneInfo(subscriber.zone), subscriber.agenda_time, weekdays)

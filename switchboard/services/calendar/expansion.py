@@ -252,10 +252,10 @@ def rearm(session: Session, subscriber_id: int, now: datetime) -> None:
         return
     accounts = lock_accounts(session, subscriber_id)
     outdated = delete(CalendarReminder).where(CalendarReminder.subscriber_id == subscriber_id)
-    if subscriber.reminders_enabled:
+    if _is_reminded(subscriber):
         outdated = outdated.where(CalendarReminder.fire_at > now)
     session.execute(outdated.execution_options(synchronize_session=False))
-    if not subscriber.reminders_enabled:
+    if not _is_reminded(subscriber):
         return
     rows = session.execute(
         select(CalendarOccurrence.id, CalendarOccurrence.start_at).where(
@@ -302,8 +302,12 @@ def _lock_owner(session: Session, account_id: int) -> _Owner | None:
         subscriber_id=subscriber.id,
         zone=ZoneInfo(subscriber.zone),
         addresses=frozenset(address.lower() for address in (*addresses, subscriber.email) if address),
-        reminder_minutes=tuple(subscriber.reminder_minutes) if subscriber.reminders_enabled else (),
+        reminder_minutes=tuple(subscriber.reminder_minutes) if _is_reminded(subscriber) else (),
     )
+
+
+def _is_reminded(subscriber: CalendarSubscriber) -> bool:
+    return subscriber.reminders_enabled and subscriber.deactivated_at is None
 
 
 def _give_up(session: Session, *waits: ColumnExpressionArgument[bool]) -> None:
