@@ -373,7 +373,7 @@ def doctor_checks() -> list[Check]:
         *(
             Check(
                 f"calendar account {account.id} ({account.username})",
-                partial(_check_calendar_account, account.id),
+                partial(_check_calendar_account, account),
                 f"A new password: `python -m switchboard calendar password {account.id}`.",
             )
             for account in _accounts_to_check()
@@ -435,8 +435,10 @@ def _accounts_to_check() -> list[AccountView]:
         return []  # the checks above say why
 
 
-def _check_calendar_account(account_id: int) -> str:
-    found = calendar_accounts().refresh_calendars(account_id)
+def _check_calendar_account(account: AccountView) -> str:
+    if account.is_owner_deactivated:
+        return "not asked: its owner is deactivated in Mattermost; it goes on by itself when they are back"
+    found = calendar_accounts().refresh_calendars(account.id)
     return f"{len(found)} calendars, {sum(calendar.watched for calendar in found)} watched"
 
 

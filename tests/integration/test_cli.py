@@ -316,6 +316,21 @@ def test_the_doctor_finds_everything_working_and_warns_of_a_missing_worker(run: 
     assert "ok" in run("doctor").out
 
 
+def test_an_account_whose_owner_is_deactivated_is_said_to_be_paused_for_that(
+    run: CommandLine, account: str, twin: MattermostTwin
+) -> None:
+    twin.deactivate("anna")
+    try:
+        forget_services()
+        assert wiring.deactivations().follow() == 1
+        assert "the person is deactivated" in json.loads(run("calendar", "list", "--json").out)[0]["reason"]
+        found = {line["name"]: line for line in json.loads(run("doctor", "--json").out)}
+    finally:
+        twin.activate("anna")
+    checked = found[f"calendar account {account} (anna)"]
+    assert (checked["verdict"], "deactivated" in checked["detail"]) == ("ok", True)
+
+
 def test_the_doctor_says_what_does_not_work_and_tries_the_rest(
     run: CommandLine, environment: Callable[[str, str], None], twin: MattermostTwin
 ) -> None:

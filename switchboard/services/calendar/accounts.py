@@ -134,7 +134,10 @@ class CalendarView:
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """An account as its owner sees it; never the password. `state` is active or paused, `reason` says why."""
+    """An account as its owner sees it; never the password. `state` is active or paused, `reason` says why.
+
+    `is_owner_deactivated` in Mattermost: then it is paused, and goes on by itself when the owner is back.
+    """
 
     id: int
     subscriber_id: int
@@ -147,6 +150,7 @@ class AccountView:
     last_polled_at: datetime | None
     last_error: str | None
     next_poll_at: datetime
+    is_owner_deactivated: bool
     calendars: tuple[CalendarView, ...]
 
 
@@ -283,6 +287,7 @@ class CalendarAccounts:
                     last_polled_at=account.last_polled_at,
                     last_error=account.last_error,
                     next_poll_at=account.next_poll_at,
+                    is_owner_deactivated=subscriber.deactivated_at is not None,
                     calendars=_calendar_views(session, account.id),
                 )
                 for account, subscriber in session.execute(query)
