@@ -11,6 +11,7 @@ SCHEDULE: dict[str, dict[str, str | int]] = {
     "reminders that are due": {"task": "calendar.reminders.scan_due", "every_s": 15, "expires_s": 15},
     "agendas that are due": {"task": "calendar.agendas.scan_due", "every_s": 15, "expires_s": 15},
     "changes to tell of": {"task": "calendar.changes.scan_due", "every_s": 15, "expires_s": 15},
+    "answers to write or to show": {"task": "calendar.answers.scan_open", "every_s": 15, "expires_s": 15},
     "objects that wait for expansion": {"task": "calendar.occurrences.scan_waiting", "every_s": 60, "expires_s": 60},
     "occurrences that run out": {"task": "calendar.occurrences.extend_horizon", "every_s": 3600, "expires_s": 1800},
     "people who are deactivated": {"task": "calendar.people.scan_deactivated", "every_s": 300, "expires_s": 300},

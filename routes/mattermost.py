@@ -25,6 +25,7 @@ blueprint = Blueprint("mattermost", __name__, url_prefix="/mattermost")
 LATER_TASKS = {"refresh": "calendar.conversations.refresh", "check_account": "calendar.conversations.check_account"}
 POLL_TASK = "calendar.accounts.poll"
 EXPAND_TASK = "calendar.occurrences.expand"
+WRITE_TASK = "calendar.answers.write"
 
 _log = get_logger(__name__)
 
@@ -49,6 +50,7 @@ class ActionRequest(_Wire):
     user_id: str = Field(min_length=1, max_length=64)
     channel_id: str = Field(default="", max_length=64)
     trigger_id: str = Field(default="", max_length=1024)
+    post_id: str = Field(default="", max_length=64)
     context: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -88,7 +90,7 @@ def command() -> Response:
 def action() -> Response:
     """The button's ticket says what it does and for whom."""
     click = ActionRequest.model_validate(request.get_json())
-    call = Call(click.user_id, click.channel_id, click.trigger_id)
+    call = Call(click.user_id, click.channel_id, click.trigger_id, post_id=click.post_id)
     handled = services().desk.action(call, _text(click.context.get("ticket")))
     if not _queue(handled):
         return json_answer({"ephemeral_text": services().desk.try_again(click.user_id)})
@@ -141,13 +143,15 @@ def ticket_guard() -> Response | None:
 def _queue(handled: Handled) -> bool:
     """Queue what the answer asks for; False when the work that the person waits for could not be.
 
-    Polls and expansions that are not queued now are found by the next scan.
+    Polls, expansions and answers to invitations that are not queued now are found by the next scan.
     """
     try:
         for account_id in handled.poll:
             queue()(POLL_TASK, account_id=account_id)
         for account_id in handled.expand:
             queue()(EXPAND_TASK, account_id=account_id)
+        for answer_id in handled.write:
+            queue()(WRITE_TASK, answer_id=answer_id)
         if handled.later is not None:
             queue()(LATER_TASKS[handled.later], user_id=handled.user_id, reply=handled.reply)
     except (RemoteUnavailableError, ConfigError) as error:

@@ -30,6 +30,7 @@ from switchboard.services.calendar import changes as change_service
 from switchboard.services.calendar import notices as notice_service
 from switchboard.services.calendar import reminders as reminder_service
 from switchboard.services.calendar.accounts import AccountView, CalendarAccounts, Person
+from switchboard.services.calendar.answering import Answering, Invitations
 from switchboard.services.calendar.deactivations import Deactivations
 from switchboard.services.calendar.expansion import CalendarExpansion
 from switchboard.services.calendar.listings import Listings
@@ -97,8 +98,8 @@ def mattermost() -> MattermostClient:
 
 @cache
 def mattermost_channel() -> MattermostChannel:
-    """Direct messages in Mattermost."""
-    return MattermostChannel(mattermost())
+    """Direct messages in Mattermost; without PUBLIC_URL nobody could call their buttons, and they have none."""
+    return MattermostChannel(mattermost(), drawing() if settings().public_url else None)
 
 
 @cache
@@ -281,9 +282,21 @@ def listings() -> Listings:
 
 
 @cache
+def invitations() -> Invitations:
+    """Clicks on the answers to invitations."""
+    return Invitations(database(), utc_now)
+
+
+@cache
+def answering() -> Answering:
+    """Answers to invitations, written and shown."""
+    return Answering(database(), open_calendar_server, secret_box(), mattermost_channel(), locks(), utc_now)
+
+
+@cache
 def desk() -> Desk:
     """Answers commands, clicks and dialogs."""
-    conversation = Conversation(calendar_accounts(), subscribers(), listings(), speakers(), utc_now)
+    conversation = Conversation(calendar_accounts(), subscribers(), listings(), speakers(), invitations(), utc_now)
     return Desk(conversation, tickets(), drawing(), replies(), mattermost(), utc_now)
 
 

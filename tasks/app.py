@@ -28,6 +28,7 @@ from tasks import shutdown
 TASK_MODULES = (
     "tasks.calendar.accounts",
     "tasks.calendar.agendas",
+    "tasks.calendar.answers",
     "tasks.calendar.conversations",
     "tasks.calendar.changes",
     "tasks.calendar.occurrences",

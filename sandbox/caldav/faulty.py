@@ -13,7 +13,7 @@ import random
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import unquote
@@ -29,9 +29,11 @@ _UNASKED = (
     "BEGIN:VCALENDAR\nVERSION:2.0\nBEGIN:VEVENT\nUID:unasked\nDTSTART:20261124T080000Z\nDTEND:20261124T083000Z\n"
     "SUMMARY:Unasked\nRRULE:FREQ=DAILY\nEND:VEVENT\nEND:VCALENDAR\n"
 )
-_METHODS = ("GET", "PROPFIND", "REPORT", "OPTIONS")
+_METHODS = ("GET", "PUT", "PROPFIND", "REPORT", "OPTIONS")
 _NAMESPACES = 'xmlns:d="DAV:" xmlns:c="urn:ietf:params:xml:ns:caldav"'
 _VALID_TOKEN = f"<d:error {_NAMESPACES}><d:valid-sync-token/></d:error>"
+_VALID_DATA = f"<d:error {_NAMESPACES}><c:valid-calendar-data/></d:error>"
+_ODD_RULE = re.compile(rb"^RRULE:(?=.*\b(\w+)=.*;\1=)", re.MULTILINE)
 _SUPPORTED = f"<d:error {_NAMESPACES}><d:supported-report/></d:error>"
 
 
@@ -82,6 +84,11 @@ class Quirks:
     trickle_s: float = 0.0  # a byte of the answer each so often
     endless_body: bool = False
     redirect: str = ""
+    refuses_odd_rules: bool = False  # Fastmail: 403 to a PUT whose RRULE repeats a part
+    put_status: int = 0  # this to every PUT: 403 for a calendar that may only be read
+    edits: list[Callable[[], None]] = field(default_factory=list)  # of somebody else, each just before a PUT
+    rewrites: Callable[[bytes], bytes] | None = None  # Yandex: the server stores other bytes than it was given
+    gives_no_etag: bool = False  # neither to GET nor to PUT
     calendar_status: int = 0  # 403 or 404 for the calendar, as after a share ended
 
 
@@ -181,8 +188,8 @@ class _Handler(web.RequestHandler):
         self.server = server
 
     async def prepare(self) -> None:
-        method, path, body = self.request.method or "", self.request.path, self.request.body.decode()
-        self.server.requests.append(f"{method} {'sync' if 'sync-collection' in body else path}")
+        method, path, body = self.request.method or "", self.request.path, self.request.body.decode(errors="replace")
+        self.server.requests.append(f"{method} {_report_name(body) or path}")
         refusal = self._refusal(path)
         if refusal is not None:
             return await self._answer(refusal, "")
@@ -194,6 +201,8 @@ class _Handler(web.RequestHandler):
             return await self._multiget(path, body)
         if method == "PROPFIND":
             return await self._propfind(path, body)
+        if method == "PUT":
+            return await self._put(path)
         return await self._get(path)
 
     def _refusal(self, path: str) -> int | None:
@@ -244,7 +253,8 @@ class _Handler(web.RequestHandler):
     async def _propfind(self, path: str, body: str) -> None:
         layout = self.server.layout
         calendar = self._calendar_at(path)
-        if _same(path, layout.principal):
+        lists_home = _same(path, layout.home) and self.request.headers.get("Depth") == "1"
+        if _same(path, layout.principal) and not lists_home:
             home = layout.home if len(layout.hosts) == 1 else self.server.home_url + layout.home
             return await self._multistatus(
                 _found(
@@ -254,7 +264,7 @@ class _Handler(web.RequestHandler):
                     f"<d:href>{layout.principal}</d:href></c:calendar-user-address-set>",
                 )
             )
-        if _same(path, layout.home) and self.request.headers.get("Depth") == "1":
+        if lists_home:
             bin_ = (layout.home + "trashbin/", "<x:trash-bin xmlns:x='http://nextcloud.com/ns'/>")
             others = (*layout.others, bin_) if self.server.quirks.keeps_deleted else layout.others
             return await self._multistatus(
@@ -288,7 +298,7 @@ class _Handler(web.RequestHandler):
             return await self._answer(quirks.sync_status, _SUPPORTED if quirks.sync_status == 403 else "")
         token = _between(body, "sync-token")
         since, _, offset = token.removeprefix("twin:").partition(":")
-        if token and (not since.isdecimal() or int(since) < server.oldest_token):
+        if token and (not since.isdecimal() or 0 < int(since) < server.oldest_token):
             return await self._answer(quirks.expired_status, _VALID_TOKEN if quirks.expired_says_why else "")
         if token and since != "0":
             latest = dict(one for one in server.history[int(since) :] if _is_under(one[0], calendar))
@@ -346,13 +356,34 @@ class _Handler(web.RequestHandler):
             random.Random(len(self.server.requests)).shuffle(parts)
         return await self._multistatus("".join(parts))
 
+    async def _put(self, path: str) -> None:
+        """Replace an object (RFC 4791 section 5.3.2); a new one is not taken, nor one without If-Match."""
+        server, quirks = self.server, self.server.quirks
+        if quirks.put_status:
+            return await self._answer(quirks.put_status, "")
+        if quirks.edits:
+            quirks.edits.pop(0)()
+        stored = server.objects.get(path)
+        if stored is None or self.request.headers.get("If-Match") != stored[0]:
+            return await self._answer(412, "")
+        raw = self.request.body
+        if quirks.refuses_odd_rules and _ODD_RULE.search(raw):
+            return await self._answer(403, _VALID_DATA)
+        kept = quirks.rewrites(raw) if quirks.rewrites is not None else raw
+        server.put(path.removeprefix(server.calendar), kept)
+        if kept == raw and not quirks.gives_no_etag:
+            self.set_header("ETag", server.objects[path][0])
+        self.set_status(204)
+        return await self.finish()
+
     async def _get(self, path: str) -> None:
         if path not in self.server.objects or path in self.server.quirks.listed_but_gone:
             return await self._answer(404, "")
         if self.server.quirks.spoils_multiget.get(path) == "500":
             return await self._answer(500, "")
         etag, raw = self.server.objects[path]
-        self.set_header("ETag", etag)
+        if not self.server.quirks.gives_no_etag:
+            self.set_header("ETag", etag)
         self.set_header("Content-Type", "text/calendar")
         self.write(raw)
         return await self.finish()
@@ -391,6 +422,15 @@ class _Handler(web.RequestHandler):
         self.set_status(status, "x")
         self.set_header("Content-Type", "application/xml")
         await self.finish(body)
+
+
+def _report_name(body: str) -> str:
+    """What a report asks for, of those that have a name in the list of requests."""
+    if "free-busy-query" in body:
+        return "free-busy"
+    if "sync-collection" in body:
+        return "sync limit" if "nresults" in body else "sync"
+    return ""
 
 
 def _same(path: str, href: str) -> bool:

@@ -140,6 +140,20 @@ class MattermostClient:
         body = {"channel_id": channel_id, "message": message, "props": dict(props), "pending_post_id": pending_post_id}
         return self._call("POST", "/posts", _id, effect=True, body=body)
 
+    def post(self, post_id: str) -> MattermostPost:
+        """A post that the bot can read; NotFoundError where it is not there (any more)."""
+        return self._read("GET", "/posts/{post_id}", _post, post_id=post_id)
+
+    def update_post(self, post_id: str, *, props: Mapping[str, Any]) -> None:
+        """Replace a post's props, all of them; its text stays. The same again changes nothing, so it may be repeated.
+
+        RemoteRejectedError where the server does not let it be changed (a limit on the time of editing; 403 also for a post
+        that is gone).
+        """
+        self._call(
+            "PUT", "/posts/{post_id}/patch", no_answer, effect=False, body={"props": dict(props)}, post_id=post_id
+        )
+
     def open_dialog(self, trigger_id: str, url: str, dialog: Mapping[str, Any]) -> None:
         """Show a dialog to the person whose command or click made `trigger_id`, at most 30 s ago; `url` gets the entries."""
         body = {"trigger_id": trigger_id, "url": url, "dialog": dict(dialog)}

@@ -34,6 +34,7 @@ from switchboard.db.models import (
 from switchboard.domain.calendar.occurrences import Attendee, Occurrence
 from switchboard.errors import ConfigError, NotFoundError
 from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest
+from switchboard.services.calendar.answering import Invitations
 from switchboard.services.calendar.listings import Listings
 from switchboard.services.calendar.subscribers import Subscribers
 from switchboard.services.channels.mattermost import MattermostChannel
@@ -94,6 +95,7 @@ class Office:
             self.subscribers,
             Listings(self.database, lambda: self.now),
             self.speakers,
+            Invitations(self.database, lambda: self.now),
             lambda: self.now,
         )
         self.desk = Desk(conversation, self.tickets, self.drawing, self.replies, self.client, lambda: self.now)

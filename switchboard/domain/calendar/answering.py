@@ -77,9 +77,10 @@ def answer(
     """
     content = read_content(raw)
     try:
+        raw.decode()  # RFC 5545 section 3.1.4; what is written otherwise might be sent on as something else
         lines = _LINE.findall(raw)[:-1]  # the last match is the empty end
         blocks = list(_blocks(lines))
-    except _UnsafeError:
+    except (UnicodeDecodeError, _UnsafeError):
         return Answered(Verdict.UNREADABLE)
     if not content.whole or len(blocks) != len(content.events):
         return Answered(Verdict.UNREADABLE)
@@ -270,7 +271,7 @@ class _Edit:
 
     def _folded(self, text: str) -> bytes:
         """The line in pieces of at most 75 bytes, none of which ends within a character (RFC 5545 section 3.1)."""
-        raw, pieces, limit = text.encode("utf-8", "surrogateescape"), list[bytes](), MAX_LINE_BYTES
+        raw, pieces, limit = text.encode(), list[bytes](), MAX_LINE_BYTES
         while len(raw) > limit:
             cut = limit
             while cut > 1 and raw[cut] & 0xC0 == 0x80:  # a byte within a character
@@ -287,8 +288,8 @@ def _name(line: bytes) -> str:
 
 
 def _unfolded(line: bytes) -> str:
-    """The line in one piece; bytes that are no UTF-8 come back as they were when it is written."""
-    return _FOLD.sub(b"", line.rstrip(b"\r\n")).decode("utf-8", "surrogateescape")
+    """The line in one piece."""
+    return _FOLD.sub(b"", line.rstrip(b"\r\n")).decode()
 
 
 def _property(line: bytes) -> Property | None:
@@ -301,7 +302,7 @@ def _property(line: bytes) -> Property | None:
 
 def _timed(name: str, form: str, wall: datetime) -> str:
     """A time under `name` in the form of another line: its zone, and whether it is a date, UTC or neither."""
-    found = _property(form.encode("utf-8", "surrogateescape"))
+    found = _property(form.encode())
     if found is None or not form.endswith(found.value):
         raise _UnsafeError
     parameters = form[len("DTSTART") : len(form) - len(found.value)]

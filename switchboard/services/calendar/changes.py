@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -28,8 +29,11 @@ from switchboard.deadlines import cap_timeout_s
 from switchboard.domain.calendar.changes import Change, ChangeKind, Snapshot, find_changes
 from switchboard.domain.calendar.occurrences import Occurrence
 from switchboard.domain.calendar.quiet_hours import quiet_hours_end
+from switchboard.services.calendar.questions import change_questions, question_rows
 from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
+from switchboard.texts.answers import more_questions_text
 from switchboard.texts.changes import changes_message
+from switchboard.texts.locales import Texts
 
 KIND = "calendar.changes"
 HEARTBEAT = "calendar.changes.scan_due"
@@ -181,7 +185,8 @@ def _render(session: Session, delivery: ClaimedDelivery, now: datetime) -> Rende
     subscriber = session.get(CalendarSubscriber, delivery.body["subscriber_id"])
     if subscriber is None:
         return Obsolete("the calendar was disconnected")
-    changes = _wanted([Change.from_json(one) for one in delivery.body["changes"]], subscriber)
+    told = [Change.from_json(one) for one in delivery.body["changes"]]
+    changes = _wanted(told, subscriber)
     if not changes:
         return Obsolete("change notices were switched off")
     quiet_until = _quiet_until(subscriber, now)
@@ -190,4 +195,10 @@ def _render(session: Session, delivery: ClaimedDelivery, now: datetime) -> Rende
     kinds = {one.kind for one in changes}
     more = {kind: count for name, count in delivery.body["more"].items() if (kind := ChangeKind(name)) in kinds}
     message = changes_message(changes, more, now, zone=ZoneInfo(subscriber.zone), locale=subscriber.locale)
-    return Rendered(message, address=subscriber.dm_channel_id)
+    numbered = [(number, one) for number, one in enumerate(told) if one in changes]
+    asked = change_questions(session, subscriber.id, numbered, set(), now)
+    texts = Texts.for_locale(subscriber.locale)
+    if asked.more:
+        message = replace(message, text=f"{message.text}\n\n{more_questions_text(asked.more, texts)}")
+    rows = question_rows(asked.questions, delivery.id, (), texts)
+    return Rendered(message, address=subscriber.dm_channel_id, rows=rows)

@@ -17,7 +17,9 @@ from switchboard.db.repositories.heartbeats import beat
 from switchboard.domain.calendar.occurrences import Occurrence
 from switchboard.domain.calendar.quiet_hours import quiet_hours_end
 from switchboard.domain.calendar.reminders import delivery_key
+from switchboard.services.calendar.questions import question_rows, reminder_questions
 from switchboard.services.channels.channel import Obsolete, Rendered
+from switchboard.texts.locales import Texts
 from switchboard.texts.meetings import reminder_message
 
 KIND = "calendar.reminder"
@@ -180,7 +182,9 @@ def _render(
     message = reminder_message(
         meeting, delivery.body["minutes"], now, zone=ZoneInfo(subscriber.zone), locale=subscriber.locale
     )
-    return Rendered(message, address=subscriber.dm_channel_id)
+    questions = reminder_questions(meeting).questions
+    rows = question_rows(questions, delivery.id, (), Texts.for_locale(subscriber.locale))
+    return Rendered(message, address=subscriber.dm_channel_id, rows=rows)
 
 
 def _is_quiet(reader: Any, now: datetime) -> bool:

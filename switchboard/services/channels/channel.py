@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from switchboard.db.repositories.deliveries import ClaimedDelivery
+from switchboard.services.conversation.answers import ButtonRow
 from switchboard.texts.markdown import Message
 
 
@@ -28,10 +29,14 @@ class Postponed:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A message ready to be sent; `address` is where the channel delivers, None where it has to find out."""
+    """A message ready to be sent; `address` is where the channel delivers, None where it has to find out.
+
+    `rows` are buttons that call us back, for the recipient alone; a channel that has none leaves them out.
+    """
 
     message: Message
     address: str | None = field(default=None)
+    rows: tuple[ButtonRow, ...] = ()
 
 
 class Renderer(Protocol):

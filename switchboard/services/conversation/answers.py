@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -20,6 +21,7 @@ class Step(StrEnum):
     KEEP = "keep"
     DAY = "day"
     PERIOD = "period"
+    ANSWER = "answer"  # details: delivery, meeting (its number there), answer (a Reply)
 
 
 class Later(StrEnum):
@@ -31,12 +33,13 @@ class Later(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A button."""
+    """A button; it lives until `until`, or as long as buttons of its kind do."""
 
     label: str
     step: Step
     details: Mapping[str, str] = field(default_factory=dict)
     style: str = "default"  # of Mattermost: default, primary, danger
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,10 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to show; `form` is opened instead of a text. The accounts are to be polled or expanded after the answer."""
+    """What to show; `form` is opened instead of a text.
+
+    The accounts are to be polled or expanded after the answer, the answers to invitations written.
+    """
 
     text: str = ""
     rows: tuple[ButtonRow, ...] = ()
@@ -90,6 +96,7 @@ class Answer:
     later: Later | None = None
     poll: tuple[int, ...] = ()
     expand: tuple[int, ...] = ()
+    write: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

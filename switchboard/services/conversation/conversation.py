@@ -9,6 +9,7 @@ from switchboard.domain.calendar.wall_clock import search_zones
 from switchboard.domain.commands import Command, day_range, parse_command, parse_day
 from switchboard.errors import InvalidInputError
 from switchboard.services.calendar.accounts import CalendarAccounts
+from switchboard.services.calendar.answering import Invitations
 from switchboard.services.calendar.listings import Listings
 from switchboard.services.calendar.subscribers import Subscribers
 from switchboard.services.conversation.agendas import AgendaAnswers
@@ -16,6 +17,7 @@ from switchboard.services.conversation.answers import Answer, FormAnswer, Later,
 from switchboard.services.conversation.checks import check_scheduler
 from switchboard.services.conversation.connections import Connections
 from switchboard.services.conversation.entries import Entries, text_entry
+from switchboard.services.conversation.invitations import answer_invitation
 from switchboard.services.conversation.menus import connect_first, info, menu
 from switchboard.services.conversation.notifications import Notifications
 from switchboard.services.conversation.speakers import Speaker, Speakers
@@ -35,10 +37,12 @@ class Conversation:
         subscribers: Subscribers,
         listings: Listings,
         speakers: Speakers,
+        invitations: Invitations,
         clock: Callable[[], datetime],
     ) -> None:
         self._subscribers = subscribers
         self._speakers = speakers
+        self._invitations = invitations
         self._connections = Connections(accounts)
         self._notifications = Notifications(accounts)
         self._agendas = AgendaAnswers(listings, clock)
@@ -60,8 +64,8 @@ class Conversation:
         """A line after the slash command."""
         return self._command(self._speakers.find(user_id), line)
 
-    def press(self, ticket: Ticket) -> Answer:
-        """A button; its ticket was read for the person who pressed it."""
+    def press(self, ticket: Ticket, post_id: str = "") -> Answer:
+        """A button of the post; its ticket was read for the person who pressed it."""
         speaker = self._speakers.find(ticket.user_id)
         match ticket.step:
             case Step.COMMAND:
@@ -75,6 +79,8 @@ class Conversation:
                 return self._connections.confirm_disconnect(speaker, int(ticket.details["account"]))
             case Step.DELETE:
                 return self._notifications.confirm_delete(speaker)
+            case Step.ANSWER:
+                return answer_invitation(speaker, self._invitations, ticket.details, post_id)
             case Step.KEEP:
                 return Answer(connection_words.kept_text(speaker.texts))
             case _:

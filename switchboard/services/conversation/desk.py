@@ -35,16 +35,21 @@ class Handled:
     reply: str = ""
     poll: tuple[int, ...] = ()
     expand: tuple[int, ...] = ()
+    write: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What Mattermost says of a command or click. A user id of a click is proven by its ticket, of a command by its token."""
+    """What Mattermost says of a command or click. A user id of a click is proven by its ticket, of a command by its token.
+
+    `post_id` is the post with the button.
+    """
 
     user_id: str
     channel_id: str
     trigger_id: str
     response_url: str = field(default="", repr=False)
+    post_id: str = ""
 
 
 class Desk:
@@ -89,7 +94,7 @@ class Desk:
                 return Handled({"ephemeral_text": self._conversation.foreign(call.user_id)})
             except ExpiredTicketError:
                 return Handled({"ephemeral_text": self._conversation.expired(call.user_id)})
-            answer = self._conversation.press(ticket)
+            answer = self._conversation.press(ticket, call.post_id)
             if answer.form:
                 problem = self._open(answer.form, call)
                 return Handled({"ephemeral_text": problem} if problem else {})
@@ -148,7 +153,7 @@ class Desk:
 
     def _handled(self, body: Mapping[str, Any], answer: Answer, address: ReplyAddress) -> Handled:
         reply = self._replies.seal(address) if answer.later else ""
-        return Handled(body, address.user_id, answer.later, reply, answer.poll, answer.expand)
+        return Handled(body, address.user_id, answer.later, reply, answer.poll, answer.expand, answer.write)
 
 
 def _address(call: Call) -> ReplyAddress:

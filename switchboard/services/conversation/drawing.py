@@ -39,7 +39,7 @@ class Drawing:
             actions = []
             for position, choice in enumerate(row.choices):
                 life = CONFIRMATION_LIFE if choice.step in _CONFIRMATIONS else BUTTON_LIFE
-                ticket = Ticket(choice.step, user_id, now + life, choice.details)
+                ticket = Ticket(choice.step, user_id, choice.until or now + life, choice.details)
                 actions.append(
                     {
                         "id": f"b{number}x{position}",  # letters and digits alone are allowed
