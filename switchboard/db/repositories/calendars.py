@@ -198,7 +198,9 @@ def store_objects(session: Session, calendar: PolledCalendar, received: Sequence
                     changed_at=now,
                 )
             )
-        elif not item.problem and _content(row.raw) == _content(item.raw):
+        elif not item.problem and (
+            _content(row.raw) == _content(item.raw) or (not has_event and not row.problem and _is_no_event(row.raw))
+        ):
             if (row.etag, row.raw) != (item.etag, item.raw):
                 touched.append({"id": row.id, "etag": item.etag, "raw": item.raw})
         else:

@@ -104,7 +104,7 @@ def test_other_refusals_are_those_of_every_call(faulty: FaultyServer, client: Ca
     assert stored(faulty, href) == OLD
 
 
-@pytest.mark.parametrize("elsewhere", ["//elsewhere.example.org/a.ics", "http://elsewhere.example.org/a.ics"])
+@pytest.mark.parametrize("elsewhere", ["https://elsewhere.example.org/a.ics", "http://elsewhere.example.org/a.ics"])
 def test_an_address_of_another_host_is_not_called(faulty: FaultyServer, client: CaldavClient, elsewhere: str) -> None:
     requests = len(faulty.requests)
     for call in (

@@ -79,10 +79,17 @@ class Life:
     """One person with one account, from connecting to reading; `live` is a poll, an expansion and a scan."""
 
     def __init__(
-        self, database: Database, url: str, port: int, login: str, password: str, person: Person = ANNA
+        self,
+        database: Database,
+        url: str,
+        port: int,
+        login: str,
+        password: str,
+        person: Person = ANNA,
+        guard: AddressGuard | None = None,
     ) -> None:
         self.database, self.clock = database, Clock()
-        self.guard = AddressGuard([f"127.0.0.1:{port}"])
+        self.guard = guard or AddressGuard([f"127.0.0.1:{port}"])
         self.wrap: Callable[[CaldavClient], CaldavClient] = lambda client: client
         self.accounts = CalendarAccounts(database, self.open, BOX, OnePerson(person), self.guard, self.clock)
         self.polling = CalendarPolling(
