@@ -10,6 +10,7 @@ SCHEDULE: dict[str, dict[str, str | int]] = {
     "accounts whose poll is due": {"task": "calendar.accounts.scan_due", "every_s": 15, "expires_s": 15},
     "reminders that are due": {"task": "calendar.reminders.scan_due", "every_s": 15, "expires_s": 15},
     "agendas that are due": {"task": "calendar.agendas.scan_due", "every_s": 15, "expires_s": 15},
+    "statuses that may change": {"task": "calendar.statuses.scan_due", "every_s": 15, "expires_s": 15},
     "changes to tell of": {"task": "calendar.changes.scan_due", "every_s": 15, "expires_s": 15},
     "answers to write or to show": {"task": "calendar.answers.scan_open", "every_s": 15, "expires_s": 15},
     "objects that wait for expansion": {"task": "calendar.occurrences.scan_waiting", "every_s": 60, "expires_s": 60},

@@ -35,6 +35,7 @@ from switchboard.services.calendar.deactivations import Deactivations
 from switchboard.services.calendar.expansion import CalendarExpansion
 from switchboard.services.calendar.listings import Listings
 from switchboard.services.calendar.polling import CalendarPolling
+from switchboard.services.calendar.statuses import Statuses
 from switchboard.services.calendar.subscribers import Subscribers
 from switchboard.services.channels.mattermost import MattermostChannel
 from switchboard.services.conversation.conversation import Conversation
@@ -49,7 +50,7 @@ from switchboard.services.file_links import FileLinks
 from switchboard.services.files import DatabaseFileStore
 from switchboard.services.health import Health, database_probe, heartbeat_probe, redis_probe, schema_probe
 from switchboard.services.keys import Keys
-from switchboard.services.mattermost_commands import CommandInstaller, CommandTokens, Installed
+from switchboard.services.mattermost_commands import RIGHTS, CommandInstaller, CommandTokens, Installed
 from switchboard.services.operations import Operations
 from switchboard.services.people import MattermostPeople
 from switchboard.services.retention import Retention
@@ -135,6 +136,12 @@ def agendas() -> agenda_service.Agendas:
 def changes() -> change_service.Changes:
     """Change notices."""
     return change_service.Changes(database(), utc_now)
+
+
+@cache
+def statuses() -> Statuses:
+    """Custom statuses during meetings."""
+    return Statuses(database(), mattermost(), utc_now)
 
 
 @cache
@@ -324,7 +331,10 @@ def command_installer(admin_token: str = "") -> CommandInstaller:
 def install_commands(teams: Sequence[str], *, admin_token: str = "") -> Installed:
     """Install the slash commands in these teams, for the bot of MATTERMOST_TOKEN or a new one."""
     bot_user_id = mattermost().me().id if settings().mattermost_token is not None else None
-    return command_installer(admin_token).install(teams, bot_user_id=bot_user_id)
+    installed = command_installer(admin_token).install(teams, bot_user_id=bot_user_id)
+    if settings().mattermost_token is not None:
+        statuses().retry_refused()
+    return installed
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,6 +393,13 @@ def doctor_checks() -> list[Check]:
             "Run `python -m switchboard mattermost install TEAM` with PUBLIC_URL and MATTERMOST_ADMIN_TOKEN set.",
             configured=bool(settings().mattermost_url),
         ),
+        Check(
+            "custom statuses",
+            _check_custom_statuses,
+            "Run `python -m switchboard mattermost install TEAM` with MATTERMOST_ADMIN_TOKEN set; the server's switch is "
+            "EnableCustomUserStatuses (System Console, Site Configuration, Users and Teams).",
+            configured=bool(settings().mattermost_url),
+        ),
         *(
             Check(
                 f"calendar account {account.id} ({account.username})",
@@ -439,6 +456,15 @@ def _check_commands() -> str:
     if not installed:
         raise WarningFound("no slash command is installed: people cannot type any")
     return f"{installed} installed, called at {settings().public_url or 'no PUBLIC_URL'}"
+
+
+def _check_custom_statuses() -> str:
+    if not mattermost().custom_statuses_enabled():
+        raise WarningFound("custom statuses are switched off at the server: nobody can be shown as in a meeting")
+    missing = sorted(set(RIGHTS) - mattermost().own_permissions())
+    if missing:
+        raise WarningFound(f"the bot lacks the right {' and '.join(missing)}")
+    return "switched on at the server; the bot may set them"
 
 
 def _accounts_to_check() -> list[AccountView]:

@@ -34,6 +34,7 @@ TASK_MODULES = (
     "tasks.calendar.occurrences",
     "tasks.calendar.people",
     "tasks.calendar.reminders",
+    "tasks.calendar.statuses",
     "tasks.delivery.ledger",
     "tasks.delivery.mattermost",
     "tasks.upkeep.retention",

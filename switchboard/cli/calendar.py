@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated
 
@@ -160,6 +161,9 @@ def configure(
     empty_days: Annotated[bool | None, typer.Option(help="Send a line on days without meetings.")] = None,
     changes: Annotated[bool | None, typer.Option(help="Tell of new, moved, changed and cancelled meetings.")] = None,
     answers: Annotated[bool | None, typer.Option(help="Tell of attendees' answers.")] = None,
+    status: Annotated[
+        bool | None, typer.Option(help="Show “In a meeting” as the user's status during meetings.")
+    ] = None,
     quiet: Annotated[str | None, typer.Option(help="Quiet hours, for example 22:00-08:00, or `off`.")] = None,
 ) -> None:
     """Change what the account's user gets; agenda and reminders follow at once."""
@@ -175,12 +179,31 @@ def configure(
         reminder_minutes=None if reminder_minutes is None else _numbers(reminder_minutes, "reminder-minutes"),
         changes_enabled=changes,
         answers_enabled=answers,
+        status_enabled=status,
         quiet_from=quiet_from,
         quiet_until=quiet_until,
     )
     for changed in wiring.calendar_accounts().configure(_view(account).subscriber_id, settings, actor="cli"):
         _expand(changed)
     say("The settings are stored.")
+
+
+@app.command()
+def statuses(*, as_json: AsJson = False) -> None:
+    """List who gets "In a meeting" as custom status, what it is now, and what keeps it from changing."""
+    found = wiring.statuses().list_all()
+    if as_json:
+        print_json([{"mattermost_user_id": user_id, **asdict(view)} for user_id, view in found])
+        return
+    print_table(
+        "Custom statuses",
+        ("Mattermost user", "shown until", "left alone until", "next meeting", "problem", "since"),
+        [
+            (user_id, view.shown_until, view.left_alone_until, view.next_at, view.problem, view.problem_at)
+            for user_id, view in found
+        ],
+        empty="Nobody wants a status: `python -m switchboard calendar configure ACCOUNT --status`.",
+    )
 
 
 @app.command()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from sqlalchemy import Select, select
 
+_Key = TypeVar("_Key", int, str)
 
-def found_once(due: Select[int]) -> Select[int]:
+
+def found_once(due: Select[_Key]) -> Select[_Key]:
     """The ids that `due` finds, for `UPDATE ... WHERE id IN (...)`; rows in another claimer's hands are passed over.
 
     PostgreSQL may run a plain subquery anew for every row that it might update, each time past what is locked already: minutes

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import gettext as gettext_library
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from importlib.resources import files
 from io import BytesIO
+from zoneinfo import ZoneInfo
 
 from babel.dates import format_date
 from babel.messages.mofile import write_mo
@@ -58,6 +59,11 @@ class Texts:
     def short_date(self, day: date) -> str:
         """`Nov 21`, in the language's own order."""
         return format_date(day, _SHORT_DAY[self.locale], locale=self.locale)
+
+    def moment(self, moment: datetime, zone: ZoneInfo) -> str:
+        """`Nov 21, 16:30`, by the clocks of `zone`."""
+        local = moment.astimezone(zone)
+        return f"{self.short_date(local.date())}, {local:%H:%M}"
 
 
 @lru_cache(maxsize=len(LOCALES))

@@ -34,6 +34,9 @@ def notification_form_texts(texts: Texts) -> dict[str, str]:
         "changes_switch": texts.gettext("Tell when meetings are added, moved, changed or cancelled"),
         "answers": texts.gettext("Attendees"),
         "answers_switch": texts.gettext("Tell how attendees answer"),
+        "status": texts.gettext("Status"),
+        "status_switch": texts.gettext("Show “In a meeting” beside your name during meetings"),
+        "status_help": texts.gettext("Your own status comes back afterwards; one you set meanwhile is left alone."),
         "quiet_from": texts.gettext("Quiet from"),
         "quiet_until": texts.gettext("Quiet until"),
         "quiet_help": texts.gettext("For example 22:00. Leave both empty for no quiet hours."),
@@ -118,6 +121,7 @@ def chosen_text(
     minutes: Sequence[int],
     changes: bool,
     answers: bool,
+    status: bool,
     quiet: tuple[str, str],
     zone: str,
     texts: Texts,
@@ -143,6 +147,8 @@ def chosen_text(
         lines.append(texts.gettext("- changes of meetings"))
     if answers:
         lines.append(texts.gettext("- attendees' answers"))
+    if status:
+        lines.append(texts.gettext("- the status “In a meeting” during meetings"))
     if all(quiet):
         lines.append(texts.gettext("- quiet hours: {begins}–{ends}", begins=quiet[0], ends=quiet[1]))
     return "\n".join(lines)
@@ -153,26 +159,31 @@ def scheduler_text(
     chosen: str,
     next_agenda_at: datetime | None,
     next_reminder: tuple[datetime, str, datetime] | None,
+    status: Sequence[str],
     paused: Sequence[tuple[str, str]],
     zone: ZoneInfo,
     texts: Texts,
 ) -> str:
-    """What will be sent and when next; `next_reminder` is (when, title, start); `paused` are logins and English reasons."""
+    """What will be sent and when next.
+
+    `next_reminder` is (when, title, start); `status` are lines about the custom status; `paused` are logins and reasons.
+    """
     lines = [texts.gettext("### What is planned"), chosen]
     if next_agenda_at is not None:
-        lines.append(texts.gettext("Next agenda: {when}", when=_moment(next_agenda_at, zone, texts)))
+        lines.append(texts.gettext("Next agenda: {when}", when=texts.moment(next_agenda_at, zone)))
     if next_reminder is not None:
         fire_at, title, start = next_reminder
         lines.append(
             texts.gettext(
                 "Next reminder: {when}, of {title} at {start}",
-                when=_moment(fire_at, zone, texts),
+                when=texts.moment(fire_at, zone),
                 title=escape(title, MAX_CHARS) or texts.gettext("(no title)"),
                 start=f"{start.astimezone(zone):%H:%M}",
             )
         )
     else:
         lines.append(texts.gettext("Next reminder: none in the meetings known now"))
+    lines += status
     if not paused:
         lines.append(texts.gettext("Nothing is paused."))
     for login, reason in paused:
@@ -189,11 +200,6 @@ def scheduler_text(
 def scheduler_is_off_text(texts: Texts) -> str:
     """Nothing is planned."""
     return texts.gettext("Nothing is planned: your notifications are off.")
-
-
-def _moment(moment: datetime, zone: ZoneInfo, texts: Texts) -> str:
-    local = moment.astimezone(zone)
-    return f"{texts.short_date(local.date())}, {local:%H:%M}"
 
 
 def _weekdays(weekdays: Sequence[int], texts: Texts) -> str:

@@ -17,6 +17,7 @@ from switchboard.clients.host_limits import HostBusyError
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount, CalendarObject, CalendarSubscriber
+from switchboard.db.repositories import statuses
 from switchboard.db.repositories.calendars import ACTIVE, forget_objects
 from switchboard.db.repositories.deliveries import DeliveryRepository
 from switchboard.db.repositories.subscribers import lock_accounts, lock_subscriber
@@ -182,6 +183,7 @@ class SubscriberSettings:
     reminder_minutes: tuple[int, ...] | None = None
     changes_enabled: bool | None = None
     answers_enabled: bool | None = None
+    status_enabled: bool | None = None
     quiet_from: str | None = None
     quiet_until: str | None = None
 
@@ -317,6 +319,7 @@ class CalendarAccounts:
                 now=now,
                 details={"calendar_ids": sorted(wanted)},
             )
+            statuses.wake_account(session, account_id, now)
             return _calendar_views(session, account_id)
 
     def refresh_calendars(self, account_id: int) -> tuple[CalendarView, ...]:
@@ -362,7 +365,9 @@ class CalendarAccounts:
         with self._database.write() as session:
             # Every writer locks the user before the account, so that none waits in a circle.
             owner = select(CalendarAccount.subscriber_id).where(CalendarAccount.id == account_id)
-            session.execute(select(CalendarSubscriber.id).where(CalendarSubscriber.id.in_(owner)).with_for_update())
+            user_id = session.scalar(
+                select(CalendarSubscriber.mattermost_user_id).where(CalendarSubscriber.id.in_(owner)).with_for_update()
+            )
             account = _account(session, account_id)
             subscriber_id = account.subscriber_id
             session.execute(delete(CalendarAccount).where(CalendarAccount.id == account_id))
@@ -379,6 +384,7 @@ class CalendarAccounts:
                 now=now,
                 details={"subscriber_id": subscriber_id},
             )
+            statuses.wake(session, user_id or "", now)
 
     def configure(self, subscriber_id: int, settings: SubscriberSettings, *, actor: str) -> list[int]:
         """Change a user's settings; the next agenda and the reminders follow in the same transaction.
@@ -401,6 +407,7 @@ class CalendarAccounts:
             "reminder_minutes": minutes,
             "changes_enabled": settings.changes_enabled,
             "answers_enabled": settings.answers_enabled,
+            "status_enabled": settings.status_enabled,
         }
         changes: dict[str, object] = {name: value for name, value in values.items() if value is not None}
         if settings.quiet_from is not None or settings.quiet_until is not None:
@@ -429,6 +436,7 @@ class CalendarAccounts:
                 now=now,
                 details={name: str(value) for name, value in changes.items()},
             )
+            (statuses.want if subscriber.status_enabled else statuses.wake)(session, subscriber.mattermost_user_id, now)
         return accounts
 
     def _server_url(self, server: str) -> str:

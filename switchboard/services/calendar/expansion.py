@@ -27,6 +27,7 @@ from switchboard.db.models import (
     CalendarSnapshot,
     CalendarSubscriber,
 )
+from switchboard.db.repositories.statuses import wake_account
 from switchboard.db.repositories.subscribers import lock_accounts
 from switchboard.db.upsert import insert_new
 from switchboard.domain.calendar.expansion import Expansion, expand
@@ -237,6 +238,7 @@ class CalendarExpansion:
                 if key in stored
             },
         )
+        wake_account(session, owner.account_id, now)
 
 
 def rearm(session: Session, subscriber_id: int, now: datetime) -> None:

@@ -25,6 +25,7 @@ from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount
 from switchboard.db.repositories import calendars as rows
+from switchboard.db.repositories.statuses import wake_account
 from switchboard.deadlines import DeadlinePassedError, cap_timeout_s
 from switchboard.errors import (
     AuthError,
@@ -291,6 +292,8 @@ class CalendarPolling:
                     marked = True
                 else:
                     session.get_one(Calendar, calendar.id).half_polled = True
+                if changed or removed:
+                    wake_account(session, poll.account.id, now)
             poll.changed += changed
             poll.removed += removed
             poll.unreadable += len(batch.failed)
@@ -365,8 +368,11 @@ class CalendarPolling:
         ):
             return
         with self._database.write() as session:
-            rows.hold(session, poll.account, self._clock() + LEASE)
+            now = self._clock()
+            rows.hold(session, poll.account, now + LEASE)
             removed = self._set_marks(session, poll, calendar, difference)
+            if removed:
+                wake_account(session, poll.account.id, now)
         poll.removed += removed
 
     def _set_marks(self, session: Session, poll: _Poll, calendar: rows.PolledCalendar, difference: _Difference) -> int:

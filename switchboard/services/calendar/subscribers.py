@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from switchboard.db.engine import Database
 from switchboard.db.models import CalendarOccurrence, CalendarReminder, CalendarSubscriber
+from switchboard.services.calendar.statuses import StatusView, status_view
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,16 @@ class SubscriberView:
     reminder_minutes: tuple[int, ...]
     changes_enabled: bool
     answers_enabled: bool
+    status_enabled: bool
     quiet_from: str
     quiet_until: str
     next_agenda_at: datetime | None
 
     @property
     def has_notifications(self) -> bool:
-        """Whether anything is sent by itself."""
-        return self.agenda_enabled or self.reminders_enabled or self.changes_enabled or self.answers_enabled
+        """Whether anything happens by itself: messages, or the status."""
+        sent = self.agenda_enabled or self.reminders_enabled or self.changes_enabled or self.answers_enabled
+        return sent or self.status_enabled
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +79,16 @@ class Subscribers:
                 reminder_minutes=tuple(row.reminder_minutes),
                 changes_enabled=row.changes_enabled,
                 answers_enabled=row.answers_enabled,
+                status_enabled=row.status_enabled,
                 quiet_from=f"{row.quiet_from:%H:%M}" if row.quiet_from else "",
                 quiet_until=f"{row.quiet_until:%H:%M}" if row.quiet_until else "",
                 next_agenda_at=row.next_agenda_at,
             )
+
+    def status(self, mattermost_user_id: str, now: datetime) -> StatusView:
+        """How things stand with a user's custom status."""
+        with self._database.read() as session:
+            return status_view(session, mattermost_user_id, now)
 
     def next_reminder(self, subscriber_id: int) -> NextReminder | None:
         """The reminder that comes next; None where none is planned."""

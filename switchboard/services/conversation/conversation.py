@@ -56,7 +56,7 @@ class Conversation:
             Command.CHANGE: self._notifications.change,
             Command.DELETE: self._notifications.delete,
             Command.CHECK_ACCOUNT: lambda speaker: self._later(speaker, Later.CHECK_ACCOUNT),
-            Command.CHECK_SCHEDULER: lambda speaker: check_scheduler(speaker, self._subscribers),
+            Command.CHECK_SCHEDULER: lambda speaker: check_scheduler(speaker, self._subscribers, clock()),
             Command.INFO: lambda speaker: info(speaker.texts),
         }
 

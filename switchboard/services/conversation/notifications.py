@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from switchboard.domain.calendar.quiet_hours import parse_quiet_hours
 from switchboard.domain.calendar.reminders import clean_minutes
 from switchboard.domain.calendar.wall_clock import agenda_times, parse_agenda_time
@@ -64,7 +66,11 @@ class Notifications:
         if speaker.subscriber is None or not speaker.subscriber.has_notifications:
             return Answer(words.nothing_to_delete_text(speaker.texts))
         settings = SubscriberSettings(
-            agenda_enabled=False, reminders_enabled=False, changes_enabled=False, answers_enabled=False
+            agenda_enabled=False,
+            reminders_enabled=False,
+            changes_enabled=False,
+            answers_enabled=False,
+            status_enabled=False,
         )
         self._accounts.configure(speaker.subscriber.id, settings, actor=_actor(speaker))
         return Answer(words.deleted_text(speaker.texts))
@@ -86,6 +92,7 @@ class Notifications:
             reminder_minutes=_minutes(entries) or None,
             changes_enabled=switch_entry(entries, "changes"),
             answers_enabled=switch_entry(entries, "answers"),
+            status_enabled=switch_entry(entries, "status"),
             quiet_from=text_entry(entries, "quiet_from"),
             quiet_until=text_entry(entries, "quiet_until"),
         )
@@ -99,6 +106,7 @@ class Notifications:
             minutes=(settings.reminder_minutes or ()) if settings.reminders_enabled else (),
             changes=bool(settings.changes_enabled),
             answers=bool(settings.answers_enabled),
+            status=bool(settings.status_enabled),
             quiet=(settings.quiet_from or "", settings.quiet_until or ""),
             zone=speaker.zone,
             texts=texts,
@@ -125,6 +133,7 @@ def describe(subscriber: SubscriberView, texts: Texts) -> str:
         minutes=subscriber.reminder_minutes if subscriber.reminders_enabled else (),
         changes=subscriber.changes_enabled,
         answers=subscriber.answers_enabled,
+        status=subscriber.status_enabled,
         quiet=(subscriber.quiet_from, subscriber.quiet_until),
         zone=subscriber.zone,
         texts=texts,
@@ -172,6 +181,10 @@ def _form(speaker: Speaker, subscriber: SubscriberView) -> Form:
             ),
             _switch("changes", said["changes"], said["changes_switch"], on=is_new or subscriber.changes_enabled),
             _switch("answers", said["answers"], said["answers_switch"], on=is_new or subscriber.answers_enabled),
+            replace(
+                _switch("status", said["status"], said["status_switch"], on=subscriber.status_enabled),
+                help=said["status_help"],
+            ),
             Field(
                 "quiet_from", said["quiet_from"], default=subscriber.quiet_from, help=said["quiet_help"], optional=True
             ),
