@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from switchboard.domain.calendar.answering import Reply, Verdict, answer
 from switchboard.domain.calendar.changes import AnswerKind, Change, ChangeKind, Snapshot, find_changes
 from switchboard.domain.calendar.expansion import expand
 from switchboard.domain.calendar.occurrences import Attendee, Occurrence
@@ -47,12 +48,12 @@ ATTENDEE;CN=Ann;PARTSTAT=NEEDS-ACTION:mailto:ann@example.org
 def shown(
     *events: str, window: tuple[datetime, datetime] = BEFORE, zone: str = "Europe/Moscow"
 ) -> tuple[Occurrence, ...]:
+    return read(calendar(*events), window, zone)
+
+
+def read(raw: bytes, window: tuple[datetime, datetime] = BEFORE, zone: str = "Europe/Moscow") -> tuple[Occurrence, ...]:
     found = expand(
-        calendar(*events),
-        window=window,
-        zone=ZoneInfo(zone),
-        own_addresses=OWN,
-        singles_until=datetime(2100, 1, 1, tzinfo=UTC),
+        raw, window=window, zone=ZoneInfo(zone), own_addresses=OWN, singles_until=datetime(2100, 1, 1, tzinfo=UTC)
     )
     return found.occurrences
 
@@ -272,6 +273,41 @@ def test_an_answer_is_told_once_a_series(event: str, old: str | None, new: str |
     [change] = changes(shown(with_ann(old)), shown(with_ann(new)))
     assert (change.kind, change.whole) == (ChangeKind.ANSWERED, True)
     assert [(one.name, one.kind) for one in change.answers] == [("Ann", kind)]
+
+
+@pytest.mark.parametrize("reply", Reply)
+@pytest.mark.parametrize("before", ["NEEDS-ACTION", "ACCEPTED", "DECLINED"])
+@pytest.mark.parametrize(("event", "recurrence_id"), [(SINGLE, ""), (DAILY, ""), (DAILY, "20260310T090000Z")])
+def test_an_answer_written_from_mattermost_is_never_told_to_who_gave_it(
+    event: str, recurrence_id: str, before: str, reply: Reply
+) -> None:
+    """Also where one meeting of a series gets a component of its own for it."""
+    invited = event if "ORGANIZER" in event else event + "ORGANIZER:mailto:boss@example.org\n"
+    raw = calendar(f"{invited}ATTENDEE;PARTSTAT={before}:mailto:me@example.org\nATTENDEE:mailto:ann@example.org")
+    answered = answer(
+        raw,
+        uid="one" if event is SINGLE else "series",
+        recurrence_id=recurrence_id,
+        reply=reply,
+        own_addresses=OWN,
+        zone=ZoneInfo("Europe/Moscow"),
+        now=NOW,
+    )
+    assert answered.verdict is (Verdict.ALREADY if reply.value == before else Verdict.CHANGED)
+    assert changes(read(raw), read(answered.raw or raw)) == ()
+
+
+@pytest.mark.parametrize(
+    ("edit", "kind"),
+    [(("T100000Z", "T093000Z"), ChangeKind.MOVED), (("Review", "Retro"), ChangeKind.CHANGED)],
+)
+def test_what_organisers_change_in_their_own_meetings_is_told_to_them_too(
+    edit: tuple[str, str], kind: ChangeKind
+) -> None:
+    """CalDAV does not say who wrote: it may have been an assistant, or somebody who shares the calendar."""
+    own = SINGLE + PEOPLE
+    [change] = changes(shown(own), shown(own.replace(*edit)))
+    assert change.kind is kind
 
 
 def test_a_declined_meeting_is_told_only_when_it_moves() -> None:
