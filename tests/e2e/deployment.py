@@ -35,8 +35,17 @@ from switchboard.clients.mattermost import MattermostClient
 from switchboard.clients.redis import connect_redis
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
-from switchboard.db.models import CalendarAccount, CalendarReminder, CalendarSubscriber, Delivery, DeliveryState
+from switchboard.db.models import (
+    Calendar,
+    CalendarAccount,
+    CalendarReminder,
+    CalendarSnapshot,
+    CalendarSubscriber,
+    Delivery,
+    DeliveryState,
+)
 from switchboard.db.models.deliveries import OPEN_STATES
+from switchboard.db.repositories.heartbeats import heartbeats
 from switchboard.locks import KEY_PREFIX
 from switchboard.processes.generated_secrets import read_or_make
 from switchboard.processes.process import FileReady
@@ -53,10 +62,11 @@ from tests.servers import ROOT, ValkeyServer, dies_with_parent
 
 SECRET_KEY = "a-secret-key-of-the-tests-0123456789"
 TICK = tuple(str(entry["task"]) for entry in SCHEDULE.values() if int(entry.get("every_s", 3600)) <= 60)
-POLLS, AGENDAS, REMINDERS, LEDGER = (
+POLLS, AGENDAS, REMINDERS, CHANGES, LEDGER = (
     "calendar.accounts.scan_due",
     "calendar.agendas.scan_due",
     "calendar.reminders.scan_due",
+    "calendar.changes.scan_due",
     "delivery.ledger.scan_open",
 )
 SEND = "delivery.mattermost.send"
@@ -201,8 +211,16 @@ class Deployment:
             self._agendas.send_today(person.subscriber_id)
         return made
 
-    def connect(self) -> Person:
-        """A new person with an empty calendar and no agenda due."""
+    def with_changes(self, count: int) -> list[Person]:
+        """Connect new people whose known meeting was moved on the server and one added; neither was polled yet."""
+        made = [self.with_meeting(self.connect(changes=True), timedelta(hours=5)) for _ in range(count)]
+        self.poll(*made)
+        for person in made:
+            self.move(person, timedelta(hours=6))
+        return [self.with_meeting(person, timedelta(hours=7)) for person in made]
+
+    def connect(self, *, changes: bool = False) -> Person:
+        """A new person with an empty calendar and no agenda due; `changes`: notices of what changed are on."""
         name = next(self._names)
         user_id = self.twin.add_user(name)
         self.calendars.make_calendar(name)
@@ -217,8 +235,8 @@ class Deployment:
             ),
             actor="test",
         )
-        only_due = SubscriberSettings(changes_enabled=False, answers_enabled=False)  # changes have tests of their own
-        self.accounts.configure(connected.subscriber_id, only_due, actor="test")
+        switches = SubscriberSettings(changes_enabled=changes, answers_enabled=changes)
+        self.accounts.configure(connected.subscriber_id, switches, actor="test")
         return Person(name, user_id, connected.subscriber_id, connected.account_id)
 
     def with_meeting(self, person: Person, starts_in: timedelta) -> Person:
@@ -242,7 +260,7 @@ class Deployment:
             self.tick(POLLS)
             self.wait_idle()
         self.wait(lambda: all(a != b for a, b in zip(self.polled_at(*people), before, strict=True)), "the polls")
-        self.wait(lambda: not self._waiting_objects(), "the expansion")
+        self.wait(lambda: not self.waiting_objects(), "the expansion")
 
     def polled_at(self, *people: Person) -> list[datetime | None]:
         """When each account was polled last, well or not."""
@@ -260,6 +278,10 @@ class Deployment:
         """What stands in the person's direct channel: the kind of each post, read from its delivery key."""
         return sorted(re.split("[:|]", key)[0].removeprefix("calendar.") for key in self.keys(person))
 
+    def texts(self, person: Person) -> list[str]:
+        """What the posts in the person's direct channel say."""
+        return [str(post["message"]) for post in self.twin.posts_to(person.name)]
+
     def keys(self, person: Person) -> list[str]:
         """The delivery key of each post in the person's direct channel."""
         return [str(post["props"].get(DELIVERY_PROP, "none")) for post in self.twin.posts_to(person.name)]
@@ -276,6 +298,28 @@ class Deployment:
         queue = (route(name) or {})["queue"]
         with Celery("producer", broker=self.valkey.url, set_as_current=False) as producer:
             producer.send_task(name, kwargs=arguments, queue=queue, expires=expires)
+
+    @contextmanager
+    def blocked_ledger(self) -> Iterator[None]:
+        """Nobody else writes to the ledger during the block: who tries, waits."""
+        with self.blocked_table("deliveries"):
+            yield
+
+    @contextmanager
+    def blocked_table(self, name: str) -> Iterator[None]:
+        """Nobody else writes to this table during the block (on SQLite: to none): who tries, waits."""
+        on_postgresql = self.database.dialect == "postgresql"
+        with self.database.write() as session:  # on SQLite the first statement keeps every other writer out
+            session.execute(text(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE" if on_postgresql else "SELECT 1"))
+            yield
+
+    def writers_waiting(self) -> int:
+        """Connections to PostgreSQL that wait for a lock."""
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        with self.database.read() as session:
+            return session.scalar(text(waiting)) or 0
 
     def end_leases(self) -> None:
         """As if the leases of everything that is held had ended, and the locks of killed tasks with them."""
@@ -343,6 +387,16 @@ class Deployment:
         """The states of their rows, oldest row first."""
         return [str(row.state) for row in self.rows(people)]
 
+    def expansions_begun(self) -> int:
+        """Objects whose expansion has begun and not ended."""
+        with self.database.read() as session:
+            return session.scalar(text("SELECT count(*) FROM calendar_objects WHERE expansion_attempts > 0")) or 0
+
+    def beat_of(self, task: str) -> datetime:
+        """When this scan ran last."""
+        with self.database.read() as session:
+            return heartbeats(session)[task]
+
     def scans_under_way(self) -> set[str]:
         """The scans that hold their lock."""
         with connect_redis(self.valkey.url) as client:
@@ -371,6 +425,7 @@ class Deployment:
                 log = self.log.read_text(encoding="utf-8", errors="replace")[-4000:]
                 raise AssertionError(f"not settled within {seconds} s: {rows}; the processes said:\n{log}")
             self.the_worker()  # a supervisor would do the same
+            self.expander()
             self.pass_waits()
             self.tick()
             time.sleep(0.15)
@@ -403,9 +458,17 @@ class Deployment:
                 .select_from(CalendarSubscriber)
                 .where(CalendarSubscriber.id.in_(ids), CalendarSubscriber.next_agenda_at <= now())
             )
-        return bool(due or agendas) or any(row.state in OPEN_STATES for row in self.rows(people))
+            changes = session.scalar(
+                select(func.count())
+                .select_from(CalendarSnapshot)
+                .join(Calendar, Calendar.id == CalendarSnapshot.calendar_id)
+                .join(CalendarAccount, CalendarAccount.id == Calendar.account_id)
+                .where(CalendarAccount.subscriber_id.in_(ids))
+            )
+        return bool(due or agendas or changes) or any(row.state in OPEN_STATES for row in self.rows(people))
 
-    def _waiting_objects(self) -> bool:
+    def waiting_objects(self) -> bool:
+        """Whether any object waits for its expansion."""
         with self.database.read() as session:
             return bool(session.scalar(text("SELECT count(*) FROM calendar_objects WHERE needs_expansion")))
 

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from switchboard import wiring
 from switchboard.db.repositories.deliveries import ClaimedDelivery
-from switchboard.services.calendar import agendas, reminders
+from switchboard.services.calendar import agendas, changes, reminders
 from switchboard.services.channels.channel import Obsolete, Rendered, Renderer
 from switchboard.services.channels.mattermost import MattermostChannel
 from switchboard.services.deliveries import Deliveries
@@ -41,7 +41,11 @@ def main() -> None:
     step, ids = sys.argv[1], [int(argument) for argument in sys.argv[2:]]
     stalling = step == "claimed"
     channel = wiring.mattermost_channel() if stalling else StallingChannel(wiring.mattermost())
-    writers: dict[str, Renderer] = {agendas.KIND: wiring.agendas(), reminders.KIND: wiring.reminders()}
+    writers: dict[str, Renderer] = {
+        agendas.KIND: wiring.agendas(),
+        reminders.KIND: wiring.reminders(),
+        changes.KIND: wiring.changes(),
+    }
     if stalling:
         writers = {kind: StallingRenderer() for kind in writers}
     Deliveries(wiring.database(), {channel.name: channel}, writers, wiring.utc_now).send(channel.name, ids)

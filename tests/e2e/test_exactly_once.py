@@ -6,25 +6,20 @@ In CI on PostgreSQL and Radicale; `make test-full` runs every database with ever
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import update
 
-from sandbox.mattermost.twin import MattermostTwin
 from switchboard.db.models import CalendarSubscriber
 from switchboard.db.models import DeliveryState as State
-from tests.e2e.calendar_servers import RadicaleCalendars, XandikosCalendars
 from tests.e2e.deployment import (
     AGENDAS,
     LEDGER,
@@ -34,60 +29,11 @@ from tests.e2e.deployment import (
     SEND,
     Deployment,
     Person,
-    ShiftedClock,
     now,
     zone_at_noon,
 )
-from tests.servers import PostgresServer, running_valkey
 
 ONE_OF_EACH = ["agenda", "reminder"]
-COMBINATIONS = [
-    pytest.param(("postgresql", "radicale"), id="postgresql-radicale"),
-    pytest.param(("postgresql", "xandikos"), id="postgresql-xandikos", marks=pytest.mark.full),
-    pytest.param(("sqlite", "radicale"), id="sqlite-radicale", marks=pytest.mark.full),
-    pytest.param(("sqlite", "xandikos"), id="sqlite-xandikos", marks=pytest.mark.full),
-]
-
-
-@pytest.fixture(scope="module", params=COMBINATIONS)
-def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """One deployment for all tests; each has people of its own."""
-    database, calendars = request.param
-    folder = tmp_path_factory.mktemp("deployment")
-    with ExitStack() as stack:
-        if database == "sqlite":
-            template: Path = request.getfixturevalue("migrated_sqlite")
-            url = f"sqlite:///{shutil.copyfile(template, folder / 'switchboard.sqlite3')}"
-        else:
-            server: PostgresServer = request.getfixturevalue("postgres_server")
-            url = stack.enter_context(server.database())
-        valkey = stack.enter_context(running_valkey(folder / "valkey"))
-        twin = stack.enter_context(MattermostTwin.running(clock=ShiftedClock()))
-        kind = RadicaleCalendars if calendars == "radicale" else XandikosCalendars
-        calendar_server = kind(folder / "calendars")
-        stack.callback(calendar_server.stop)
-        deployment = Deployment(folder, url, valkey, calendar_server, twin)
-        stack.callback(deployment.close)
-        yield deployment
-
-
-@pytest.fixture
-def deployment(running: Deployment) -> Iterator[Deployment]:
-    """The deployment with one idle worker and one for expansions, no faults, an empty broker."""
-    running.the_worker()
-    running.expander()
-    yield running
-    running.twin.faults.clear()
-    running.valkey.flush()
-
-
-@contextmanager
-def blocked_ledger(deployment: Deployment) -> Iterator[None]:
-    """Nobody else writes to the ledger during the block: who tries, waits."""
-    on_postgresql = deployment.database.dialect == "postgresql"
-    with deployment.database.write() as session:  # on SQLite the first statement keeps every other writer out
-        session.execute(text("LOCK TABLE deliveries IN SHARE ROW EXCLUSIVE MODE" if on_postgresql else "SELECT 1"))
-        yield
 
 
 @pytest.mark.parametrize("victim", ["agenda", "reminder"])
@@ -120,7 +66,7 @@ def test_a_post_whose_worker_was_killed_before_its_record_is_found_and_not_repea
 
 def test_what_was_claimed_and_never_queued_because_the_worker_was_killed_is_sent_once(deployment: Deployment) -> None:
     people = deployment.people(2)
-    with blocked_ledger(deployment):
+    with deployment.blocked_ledger():
         deployment.tick(AGENDAS, REMINDERS)
         deployment.wait(lambda: deployment.scans_under_way() == {AGENDAS, REMINDERS}, "both scans to begin")
         os.kill(deployment.valkey.pid, signal.SIGSTOP)
