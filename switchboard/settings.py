@@ -21,6 +21,7 @@ if sys.platform != "win32":
     import fcntl
 
 MIN_SECRET_LENGTH = 32
+FEWEST_BASE_USERS = 2
 
 
 class Settings(BaseSettings):
@@ -44,11 +45,11 @@ class Settings(BaseSettings):
         default=False, description="accept a self-signed certificate of a rediss:// server"
     )
     database_connections: int = Field(
-        default=5,
+        default=4,
         ge=2,
         le=500,
-        description="connections to PostgreSQL that one process may hold; web, worker and expander have three times as many "
-        "together, a command adds its own, so 5 stays within 20",
+        description="connections to PostgreSQL that one process may hold; web, worker, expander and telegram have four times "
+        "as many together, a command adds its own, so 4 stays within 20",
     )
     public_url: str = Field(
         default="", description="our address as remotes see it, for example https://hub.example.org"
@@ -99,6 +100,29 @@ class Settings(BaseSettings):
         default=None,
         description="access token of a Mattermost administrator; read by `mattermost install` and `uninstall` alone",
     )
+    telegram_api_id: int | None = Field(
+        default=None, ge=1, le=2_147_483_647, description="api_id of my.telegram.org; accounts without their own use it"
+    )
+    telegram_api_hash: SecretStr | None = Field(
+        default=None, description="the api_hash that belongs to TELEGRAM_API_ID"
+    )
+    telegram_string_session: SecretStr | None = Field(
+        default=None,
+        description="session of a Telegram account that is looked after here alone; `telegram auth-key` prints one",
+    )
+    telegram_base_users: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="comma list of ids, @names or phones that are in every chat, at least 2; needed with the string session",
+    )
+    telegram_bot_token: SecretStr | None = Field(
+        default=None, description="token of a bot that is looked after here alone, from @BotFather"
+    )
+    telegram_dc_address: str = Field(
+        default="", description="host:port of a data centre of your own for tests; empty: Telegram's"
+    )
+    telegram_dc_key: Path | None = Field(
+        default=None, description="file with the RSA key (PEM) of that data centre; empty: Telegram's keys"
+    )
     calendar_poll_seconds: int = Field(
         default=120, ge=15, le=86_400, description="time between two polls of an account"
     )
@@ -114,7 +138,7 @@ class Settings(BaseSettings):
         default=(), description="comma list of host:port that users' URLs may reach although they are private"
     )
 
-    @field_validator("secret_keys", "allowed_private_addresses", mode="before")
+    @field_validator("secret_keys", "allowed_private_addresses", "telegram_base_users", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
@@ -172,6 +196,11 @@ class Settings(BaseSettings):
                 raise ValueError(f"{address!r} is not host:port")
         return addresses
 
+    @field_validator("telegram_dc_address")
+    @classmethod
+    def _one_host_and_port(cls, address: str) -> str:
+        return cls._host_and_port((address,))[0] if address else address
+
     @model_validator(mode="after")
     def _complete(self) -> Settings:
         problems = []
@@ -179,9 +208,31 @@ class Settings(BaseSettings):
             problems.append("SECRET_KEYS must be set once DATABASE_URL is: lost keys are lost secrets")
         if self.mattermost_url and self.mattermost_token is None and self.mattermost_admin_token is None:
             problems.append("MATTERMOST_TOKEN must be set once MATTERMOST_URL is (`mattermost install` makes one)")
+        problems.extend(self._telegram_problems())
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _telegram_problems(self) -> list[str]:
+        problems = []
+        if (self.telegram_api_id is None) != (self.telegram_api_hash is None):
+            problems.append("TELEGRAM_API_ID and TELEGRAM_API_HASH belong together: set both or neither")
+        if self.telegram_api_id is None:
+            for name in ("telegram_string_session", "telegram_bot_token"):
+                if getattr(self, name) is not None:
+                    problems.append(f"{name.upper()} needs TELEGRAM_API_ID and TELEGRAM_API_HASH")
+        if self.telegram_string_session is not None and len(set(self.telegram_base_users)) < FEWEST_BASE_USERS:
+            problems.append(
+                f"TELEGRAM_BASE_USERS must name at least {FEWEST_BASE_USERS} people once TELEGRAM_STRING_SESSION is set"
+            )
+        if bool(self.telegram_dc_address) != (self.telegram_dc_key is not None):
+            problems.append("TELEGRAM_DC_ADDRESS and TELEGRAM_DC_KEY belong together: set both or neither")
+        return problems
+
+    @property
+    def telegram_import_dir(self) -> Path:
+        """The only folder from which session files are imported."""
+        return self.data_dir / "telegram-import"
 
     @property
     def sqlite_path(self) -> Path:

@@ -14,6 +14,7 @@ from switchboard.db.models.calendars import (
 from switchboard.db.models.deliveries import OPEN_STATES, Delivery, DeliveryState
 from switchboard.db.models.mattermost import MattermostCommand, MattermostInstallation
 from switchboard.db.models.statuses import CalendarStatus
+from switchboard.db.models.telegram import TelegramAccount, TelegramGateway, TelegramShard, TelegramSignIn
 from switchboard.db.models.upkeep import AuditEntry, FileChunk, Heartbeat, KeyCheck, StoredFile
 
 __all__ = [
@@ -38,4 +39,8 @@ __all__ = [
     "MattermostCommand",
     "MattermostInstallation",
     "StoredFile",
+    "TelegramAccount",
+    "TelegramGateway",
+    "TelegramShard",
+    "TelegramSignIn",
 ]

@@ -1,0 +1,112 @@
+"""Telegram: accounts, sign-ins under way, and which gateway process holds which shard of the accounts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, ForeignKey, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from switchboard.db.models.base import Base
+from switchboard.db.types import BigId, Sealed
+
+_OURS = text("origin = 'database' AND phone IS NOT NULL")
+_ENVIRONMENT = text("origin = 'env'")
+_OPEN = text("expires_at IS NOT NULL")
+
+
+class TelegramAccount(Base):
+    """A number or a bot that is, was or shall be signed in.
+
+    `wanted` is what somebody wants of it, `state`, `reason` and `since` where it stands (switchboard.domain.telegram.states).
+    `revision` rises with every change that the process holding the account must look at. `key_digest` is the SHA-256 of the
+    session's key: one session stands in one row only. `pts`, `qts`, `date` and `seq` are Telegram's state of updates up to
+    which everything is stored (https://core.telegram.org/api/updates).
+    """
+
+    __tablename__ = "telegram_accounts"
+    __table_args__ = (
+        Index("ix_telegram_accounts_phone", "phone", unique=True, sqlite_where=_OURS, postgresql_where=_OURS),
+        Index(
+            "ix_telegram_accounts_env", "kind", unique=True, sqlite_where=_ENVIRONMENT, postgresql_where=_ENVIRONMENT
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(4))
+    origin: Mapped[str] = mapped_column(String(8))
+    phone: Mapped[str | None] = mapped_column(String(16))
+    api_id: Mapped[int]
+    api_hash: Mapped[str] = mapped_column(Sealed)
+    session: Mapped[str | None] = mapped_column(Sealed)
+    key_digest: Mapped[str | None] = mapped_column(String(64), unique=True)
+    bot_token: Mapped[str | None] = mapped_column(Sealed)
+    own_id: Mapped[int | None] = mapped_column(BigInteger)
+    own_name: Mapped[str | None] = mapped_column(String(160))
+    own_username: Mapped[str | None] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    reason: Mapped[str | None] = mapped_column(String(32))
+    since: Mapped[datetime]
+    flood_until: Mapped[datetime | None]
+    wanted: Mapped[str] = mapped_column(String(8))
+    shard: Mapped[int] = mapped_column(index=True)
+    revision: Mapped[int] = mapped_column(default=0)
+    pts: Mapped[int | None]
+    qts: Mapped[int | None]
+    date: Mapped[int | None]
+    seq: Mapped[int | None]
+    created_at: Mapped[datetime]
+
+
+class TelegramSignIn(Base):
+    """A sign-in in steps: what was asked of the gateway last, and how it ended.
+
+    `request` and `input` are the step that somebody asked for under `request_number`; the gateway answers it by setting
+    `answered_number` to the same, and `problem` where it was refused. The half-made session lives until `expires_at`; ended
+    sign-ins hold no secret any more.
+    """
+
+    __tablename__ = "telegram_sign_ins"
+    __table_args__ = (
+        Index("ix_telegram_sign_ins_expires_at", "expires_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    )
+
+    account_id: Mapped[int] = mapped_column(ForeignKey("telegram_accounts.id", ondelete="CASCADE"), primary_key=True)
+    step: Mapped[str] = mapped_column(String(16))
+    session: Mapped[str | None] = mapped_column(Sealed)
+    code_hash: Mapped[str | None] = mapped_column(Sealed)
+    sent_by: Mapped[str | None] = mapped_column(String(24))
+    code_length: Mapped[int | None]
+    resend_at: Mapped[datetime | None]
+    hint: Mapped[str | None] = mapped_column(Sealed)
+    attempts: Mapped[int] = mapped_column(default=0)
+    request: Mapped[str | None] = mapped_column(String(16))
+    input: Mapped[str | None] = mapped_column(Sealed)
+    request_number: Mapped[int] = mapped_column(default=0)
+    answered_number: Mapped[int] = mapped_column(default=0)
+    problem: Mapped[str | None] = mapped_column(String(32))
+    retry_at: Mapped[datetime | None]
+    asked_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+
+
+class TelegramShard(Base):
+    """Who holds a shard of the accounts, and until when. `fence` rises each time it changes hands."""
+
+    __tablename__ = "telegram_shards"
+
+    shard: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    owner: Mapped[str | None] = mapped_column(String(64))
+    fence: Mapped[int] = mapped_column(default=0)
+    leased_until: Mapped[datetime | None]
+
+
+class TelegramGateway(Base):
+    """A gateway process that lives, or did a moment ago."""
+
+    __tablename__ = "telegram_gateways"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    host: Mapped[str] = mapped_column(String(128))
+    accounts: Mapped[int]
+    seen_at: Mapped[datetime]

@@ -1,0 +1,1 @@
+"""Telegram, as far as it is pure: phones, states, shards."""
