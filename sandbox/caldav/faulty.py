@@ -187,6 +187,9 @@ class _Handler(web.RequestHandler):
     def initialize(self, server: FaultyServer) -> None:
         self.server = server
 
+    def compute_etag(self) -> None:
+        return None
+
     async def prepare(self) -> None:
         method, path, body = self.request.method or "", self.request.path, self.request.body.decode(errors="replace")
         self.server.requests.append(f"{method} {_report_name(body) or path}")
