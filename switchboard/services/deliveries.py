@@ -15,6 +15,7 @@ from uuid import uuid4
 from switchboard.db.engine import Database
 from switchboard.db.models import DeliveryState
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, Swept
+from switchboard.domain.portions import portions
 from switchboard.errors import AuthError, PermanentError, TransientError, UncertainError
 from switchboard.logs import get_logger
 from switchboard.services.channels.channel import Channel, Obsolete, Postponed, Rendered, Renderer
@@ -78,11 +79,11 @@ class Deliveries:
             repository = DeliveryRepository(session)
             return OpenWork(
                 to_send={
-                    name: _batches(repository.due_ids(name, DeliveryState.PENDING, now, limit=limit), batch)
+                    name: portions(repository.due_ids(name, DeliveryState.PENDING, now, limit=limit), batch)
                     for name in self._channels
                 },
                 to_look_up={
-                    name: _batches(repository.due_ids(name, DeliveryState.UNCERTAIN, now, limit=limit), LOOK_UPS_A_TASK)
+                    name: portions(repository.due_ids(name, DeliveryState.UNCERTAIN, now, limit=limit), LOOK_UPS_A_TASK)
                     for name in self._channels
                 },
                 swept=swept,
@@ -97,10 +98,9 @@ class Deliveries:
                 channel_name, owner=uuid4().hex, now=self._clock(), lease=LEASE, ids=ids, limit=len(ids)
             )
         report = SendReport()
-        for start in range(0, len(claimed), SENDING_CHUNK):
-            chunk = claimed[start : start + SENDING_CHUNK]
+        for number, chunk in enumerate(portions(claimed, SENDING_CHUNK)):
             if self._clock() >= stop_at:
-                self._give_back(claimed[start:], report)
+                self._give_back(claimed[number * SENDING_CHUNK :], report)
                 break
             self._send_chunk(channel, chunk, stop_at, report)
         if claimed:
@@ -242,7 +242,3 @@ def _backoff(attempts: int, retry_after_s: float | None) -> timedelta:
     longest = min(BACKOFF_LONGEST, BACKOFF_FIRST * (1 << min(attempts, 12)))
     wait = longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
     return max(wait, timedelta(seconds=retry_after_s or 0))
-
-
-def _batches(ids: Sequence[int], size: int) -> list[list[int]]:
-    return [list(ids[start : start + size]) for start in range(0, len(ids), size)]

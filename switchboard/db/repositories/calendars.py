@@ -7,7 +7,7 @@ nothing after another has begun.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,6 +18,7 @@ from switchboard.db.claims import found_once
 from switchboard.db.models import Calendar, CalendarAccount, CalendarObject, CalendarOccurrence, CalendarSnapshot
 from switchboard.db.repositories import snapshots
 from switchboard.db.upsert import MAX_PARAMETERS
+from switchboard.domain.portions import portions
 from switchboard.errors import LockLostError
 
 ACTIVE = "active"
@@ -156,7 +157,7 @@ def stored_etags(session: Session, calendar_id: int, hrefs: Collection[str] | No
     if hrefs is None:
         return {row.href: row.etag for row in session.execute(query)}
     found: dict[str, str] = {}
-    for some in _portions(hrefs):
+    for some in portions(hrefs, MAX_PARAMETERS - 10):
         found.update((row.href, row.etag) for row in session.execute(query.where(CalendarObject.href.in_(some))))
     return found
 
@@ -172,7 +173,7 @@ def store_objects(session: Session, calendar: PolledCalendar, received: Sequence
     hrefs = [item.href for item in received]
     known = {
         row.href: row
-        for some in _portions(hrefs)
+        for some in portions(hrefs, MAX_PARAMETERS - 10)
         for row in session.execute(
             select(
                 CalendarObject.id, CalendarObject.href, CalendarObject.etag, CalendarObject.raw, CalendarObject.problem
@@ -241,7 +242,7 @@ def remove_objects(session: Session, calendar: PolledCalendar, hrefs: Collection
         stored = stored_etags(session, calendar_id, hrefs)
         snapshots.take(session, calendar_id, list(stored), now)
     removed = 0
-    for some in _portions(hrefs):
+    for some in portions(hrefs, MAX_PARAMETERS - 10):
         result = session.execute(
             delete(CalendarObject)
             .where(CalendarObject.calendar_id == calendar_id, CalendarObject.href.in_(some))
@@ -292,9 +293,3 @@ def _is_no_event(raw: bytes) -> bool:
 
 def _content(raw: bytes) -> bytes:
     return _STAMPS.sub(b"", raw)
-
-
-def _portions(hrefs: Iterable[str]) -> Iterator[list[str]]:
-    listed = list(hrefs)
-    for start in range(0, len(listed), MAX_PARAMETERS - 10):
-        yield listed[start : start + MAX_PARAMETERS - 10]

@@ -24,6 +24,7 @@ from switchboard.db.claims import found_once
 from switchboard.db.models import OPEN_STATES, Delivery, DeliveryState
 from switchboard.db.models.deliveries import HELD_STATES, WAITING_STATES
 from switchboard.db.upsert import MAX_PARAMETERS, insert_new
+from switchboard.domain.portions import portions
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,11 @@ class DeliveryRepository:
     def _revive(self, keys: Sequence[str], now: datetime) -> list[int]:
         """Bring expired rows that are still of use back to PENDING; return their ids."""
         revived: list[int] = []
-        for start in range(0, len(keys), MAX_PARAMETERS // 2):
+        for some in portions(keys, MAX_PARAMETERS // 2):
             revived += self._session.scalars(
                 update(Delivery)
                 .where(
-                    Delivery.key.in_(keys[start : start + MAX_PARAMETERS // 2]),
+                    Delivery.key.in_(some),
                     Delivery.state == DeliveryState.EXPIRED,
                     Delivery.body.is_not(None),
                     or_(Delivery.expires_at.is_(None), Delivery.expires_at > now),

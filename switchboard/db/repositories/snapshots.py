@@ -6,10 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import ColumnExpressionArgument, delete, exists, or_, select
 from sqlalchemy.orm import Session, aliased
@@ -23,8 +23,8 @@ from switchboard.db.models import (
     CalendarSubscriber,
 )
 from switchboard.db.upsert import MAX_PARAMETERS, insert_new
+from switchboard.domain.portions import portions
 
-Item = TypeVar("Item")
 _OfAccount = aliased(Calendar)
 
 
@@ -45,7 +45,7 @@ def take(session: Session, calendar_id: int, hrefs: Collection[str], now: dateti
 
     An object that was never expanded before its change has no old state that anybody saw: nothing is told of it.
     """
-    for some in _portions(list(hrefs)):
+    for some in portions(hrefs, MAX_PARAMETERS - 10):
         objects = session.execute(
             select(
                 CalendarObject.id,
@@ -118,7 +118,7 @@ def ready_snapshots(session: Session, subscriber_id: int, now: datetime) -> list
 
 def forget(session: Session, ids: Sequence[int]) -> None:
     """Delete snapshots that were told."""
-    for some in _portions(ids):
+    for some in portions(ids, MAX_PARAMETERS - 10):
         session.execute(
             delete(CalendarSnapshot).where(CalendarSnapshot.id.in_(some)).execution_options(synchronize_session=False)
         )
@@ -159,8 +159,3 @@ def _row(
         "until": until,
         "taken_at": now,
     }
-
-
-def _portions(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    for start in range(0, len(items), MAX_PARAMETERS - 10):
-        yield items[start : start + MAX_PARAMETERS - 10]

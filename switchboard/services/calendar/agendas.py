@@ -17,6 +17,7 @@ from switchboard.domain.calendar.agenda import DayAgenda, select_day
 from switchboard.domain.calendar.occurrences import Occurrence
 from switchboard.domain.calendar.reminders import agenda_key
 from switchboard.domain.calendar.wall_clock import AGENDA_USEFUL_FOR, agenda_is_still_useful, day_window, next_agenda
+from switchboard.domain.portions import portions
 from switchboard.errors import NotFoundError
 from switchboard.logs import get_logger
 from switchboard.services.channels.channel import Obsolete, Rendered
@@ -60,7 +61,7 @@ class Agendas:
                     deliveries.append(_delivery(subscriber, *entry))
                 _set_next(subscriber, _agenda_after(subscriber, now))
             ids = DeliveryRepository(session).add(deliveries, now)
-        return [ids[start : start + batch] for start in range(0, len(ids), batch)]
+        return portions(ids, batch)
 
     def preview(self, subscriber_id: int, at: datetime) -> str:
         """The agenda of the local day of `at` as the store knows it, in the user's language; NotFoundError without the user."""

@@ -29,6 +29,7 @@ from switchboard.deadlines import cap_timeout_s
 from switchboard.domain.calendar.changes import Change, ChangeKind, Snapshot, find_changes
 from switchboard.domain.calendar.occurrences import Occurrence
 from switchboard.domain.calendar.quiet_hours import quiet_hours_end
+from switchboard.domain.portions import portions
 from switchboard.services.calendar.questions import change_questions, question_rows
 from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
 from switchboard.texts.answers import more_questions_text
@@ -66,7 +67,7 @@ class Changes:
                 break
             with self._database.write() as session:
                 ids.extend(_tell(session, subscriber_id, self._clock()))
-        return [ids[start : start + batch] for start in range(0, len(ids), batch)]
+        return portions(ids, batch)
 
     def render(
         self, deliveries: Sequence[ClaimedDelivery], now: datetime
@@ -138,9 +139,8 @@ def _select(
     session: Session, columns: Sequence[Any], key: Any, values: Collection[Any], accounts: Sequence[int] = ()
 ) -> Iterator[Any]:
     """Occurrences whose `key` is among `values`, those of `accounts` where some are given."""
-    listed = sorted(values)
-    for start in range(0, len(listed), MAX_PARAMETERS - 100):
-        query = select(*columns).where(key.in_(listed[start : start + MAX_PARAMETERS - 100]))
+    for some in portions(sorted(values), MAX_PARAMETERS - 100):
+        query = select(*columns).where(key.in_(some))
         if accounts:
             query = query.where(CalendarOccurrence.account_id.in_(accounts))
         yield from session.execute(query)

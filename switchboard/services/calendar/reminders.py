@@ -17,6 +17,7 @@ from switchboard.db.repositories.heartbeats import beat
 from switchboard.domain.calendar.occurrences import Occurrence
 from switchboard.domain.calendar.quiet_hours import quiet_hours_end
 from switchboard.domain.calendar.reminders import delivery_key
+from switchboard.domain.portions import portions
 from switchboard.services.calendar.questions import question_rows, reminder_questions
 from switchboard.services.channels.channel import Obsolete, Rendered
 from switchboard.texts.locales import Texts
@@ -87,7 +88,7 @@ class Reminders:
                 )
                 .execution_options(synchronize_session=False)
             )
-        return [ids[start : start + batch] for start in range(0, len(ids), batch)]
+        return portions(ids, batch)
 
     def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
         """See Renderer. A meeting that was moved, cancelled or declined since is not reminded of."""

@@ -34,6 +34,7 @@ from switchboard.domain.calendar.presence import (
     presence_at,
 )
 from switchboard.domain.custom_status import CustomStatus
+from switchboard.domain.portions import portions
 from switchboard.errors import (
     AuthError,
     LockLostError,
@@ -136,7 +137,7 @@ class Statuses:
         now = self._clock()
         with self._database.write() as session:
             claims = list(rows.claim_due(session, now, now + LEASE, limit).items())
-        return [dict(claims[start : start + batch]) for start in range(0, len(claims), batch)]
+        return [dict(some) for some in portions(claims, batch)]
 
     def reconcile(self, claims: Mapping[str, int]) -> int:
         """Make the claimed statuses what they should be; return how many were written.
