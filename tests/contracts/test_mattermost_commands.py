@@ -28,6 +28,7 @@ from switchboard.db.models import (
     CalendarAccount,
     CalendarObject,
     CalendarOccurrence,
+    CalendarStatus,
     CalendarSubscriber,
     MattermostCommand,
 )
@@ -36,6 +37,7 @@ from switchboard.errors import ConfigError, NotFoundError
 from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest
 from switchboard.services.calendar.answering import Invitations
 from switchboard.services.calendar.listings import Listings
+from switchboard.services.calendar.statuses import Statuses
 from switchboard.services.calendar.subscribers import Subscribers
 from switchboard.services.channels.mattermost import MattermostChannel
 from switchboard.services.conversation.answers import Answer, ButtonRow, Choice, Step
@@ -649,6 +651,70 @@ def test_check_scheduler_says_what_is_paused_and_why(office: Office, anna: Actor
     text = anna.type("checks check_scheduler")["text"]
     assert "401 refused" in text
     assert "Следующий список" in text
+
+
+def reconcile(office: Office) -> Statuses:
+    """One tick of the statuses."""
+    statuses = Statuses(office.database, office.client, lambda: office.now)
+    for claims in statuses.claim_due():
+        statuses.reconcile(claims)
+    return statuses
+
+
+def test_the_status_is_switched_on_in_the_dialog_and_check_scheduler_says_how_it_stands(
+    office: Office, anna: Actor
+) -> None:
+    account = office.connect("anna")
+    office.now = datetime.now(UTC)
+    office.meet(account, meeting("A secret title", office.now - timedelta(minutes=1)))
+    anna.type("notifications update")
+    [element] = [one for one in anna.dialog()["dialog"]["elements"] if one["name"] == "status"]
+    assert (element["type"], element["default"]) == ("bool", "false")
+    assert anna.submit(status=True) == {}
+    assert "статус «На встрече»" in anna.seen()[-1]["message"]
+    assert "Статус: показан" not in anna.type("checks check_scheduler")["text"]
+    reconcile(office)
+    shown = office.twin.custom_status_of("anna")
+    assert shown is not None
+    assert shown["text"] == "На встрече"
+    assert "Статус: показан до" in anna.type("checks check_scheduler")["text"]
+
+
+def test_check_scheduler_says_why_the_status_is_off(office: Office, anna: Actor) -> None:
+    account = office.connect("anna")
+    office.now = datetime.now(UTC)
+    office.meet(account, meeting("planning", office.now - timedelta(minutes=1)))
+    anna.type("notifications update")
+    anna.submit(status=True)
+    office.twin.withdraw_rights()
+    reconcile(office)
+    text = anna.type("checks check_scheduler")["text"]
+    assert "mattermost install" in text
+    office.twin.grant_rights()
+    reconcile(office).retry_refused()
+    reconcile(office)
+    assert "mattermost install" not in anna.type("checks check_scheduler")["text"]
+
+
+@pytest.mark.parametrize(
+    "words", [("notifications delete", "Удалить"), ("connections disconnect", f"Отключить {LOGIN}")]
+)
+def test_deleting_and_disconnecting_during_a_meeting_give_the_persons_own_status_back(
+    office: Office, anna: Actor, words: tuple[str, str]
+) -> None:
+    account = office.connect("anna")
+    office.now = datetime.now(UTC)
+    office.meet(account, meeting("planning", office.now - timedelta(minutes=1)))
+    office.twin.set_custom_status("anna", emoji="palm_tree", text="Vacation")
+    anna.type("notifications update")
+    anna.submit(status=True)
+    reconcile(office)
+    assert (office.twin.custom_status_of("anna") or {})["text"] == "На встрече"
+    anna.type(words[0])
+    anna.press(words[1])
+    reconcile(office)
+    assert (office.twin.custom_status_of("anna") or {})["text"] == "Vacation"
+    assert office.count(CalendarStatus) == 0
 
 
 @pytest.mark.parametrize(

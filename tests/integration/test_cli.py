@@ -311,9 +311,37 @@ def test_the_doctor_finds_everything_working_and_warns_of_a_missing_worker(run: 
         "worker and beat": "warning",
         "mattermost": "ok",
         "slash commands": "warning",
+        "custom statuses": "warning",
         f"calendar account {account} (anna)": "ok",
     }
     assert "ok" in run("doctor").out
+
+
+def test_the_doctor_says_whether_the_bot_may_set_statuses_and_the_server_has_them(
+    run: CommandLine, twin: MattermostTwin
+) -> None:
+    def checked() -> tuple[str, str]:
+        [line] = [one for one in json.loads(run("doctor", "--json").out) if one["name"] == "custom statuses"]
+        return line["verdict"], line["detail"]
+
+    assert checked() == ("warning", "the bot lacks the right create_post_ephemeral and edit_other_users")
+    twin.grant_rights()
+    assert checked()[0] == "ok"
+    settings = twin.world.settings
+    twin.call(lambda: setattr(settings, "enable_custom_user_statuses", False))
+    try:
+        assert "switched off at the server" in checked()[1]
+    finally:
+        twin.call(lambda: setattr(settings, "enable_custom_user_statuses", True))
+        twin.withdraw_rights()
+
+
+def test_a_status_is_switched_on_and_listed(run: CommandLine, account: str) -> None:
+    assert "Nobody wants a status" in run("calendar", "statuses").out
+    assert run("calendar", "configure", account, "--status").status == 0
+    [line] = json.loads(run("calendar", "statuses", "--json").out)
+    assert (line["shown_until"], line["problem"]) == (None, None)
+    assert run("calendar", "configure", account, "--no-status").status == 0
 
 
 def test_an_account_whose_owner_is_deactivated_is_said_to_be_paused_for_that(

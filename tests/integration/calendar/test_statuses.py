@@ -404,7 +404,7 @@ def test_a_change_during_the_call_is_not_forgotten(room: Room) -> None:
 
     room.server.set_custom_status = cancel_first  # type: ignore[method-assign]
     room.statuses.reconcile(claims)
-    del room.server.set_custom_status  # type: ignore[method-assign]
+    del room.server.set_custom_status
     assert room.shown == "In a meeting"
     room.tick()
     assert room.shown is None
