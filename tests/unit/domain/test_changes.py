@@ -85,7 +85,7 @@ def times(change: Change) -> tuple[str | None, str | None]:
     ("event", "edit"),
     [
         (SINGLE, ("", "")),
-        # 1.2 of what others got wrong: the same instant written in another zone, and DST of the organiser's zone
+        # the same instant written in another zone, and DST of the organiser's zone
         (SINGLE, ("DTSTART:20260305T100000Z", "DTSTART;TZID=Europe/Moscow:20260305T130000")),
         (SINGLE, ("DTEND:20260305T110000Z", "DURATION:PT1H")),
         (SINGLE, ("SUMMARY:Review", "SUMMARY: Review ")),
