@@ -67,8 +67,8 @@ def question_text(title: str, *, series: bool, whole: bool, state: str, texts: T
         parts.append(texts.gettext("the whole series"))
     elif series:
         parts.append(texts.gettext("this meeting of the series alone"))
-    about = ", ".join(parts)
-    return f"{about}: {state}" if about else state[:1].upper() + state[1:]
+    text = f"{', '.join(parts)}: {state}" if parts else state
+    return text[:1].upper() + text[1:]
 
 
 def more_questions_text(count: int, texts: Texts) -> str:

@@ -43,6 +43,7 @@ from switchboard.services.calendar.reminders import Reminders
 from switchboard.services.channels.channel import Rendered
 from switchboard.services.conversation.answers import ButtonRow
 from switchboard.services.deliveries import Deliveries
+from tests.integration.calendar.household import OnePerson
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # a Monday
 BOX = SecretBox(["k" * 32])
@@ -58,11 +59,6 @@ def invitation(uid: str, *more: str, at: str = "20261124T100000Z", partstat: str
         f"DTSTAMP:20261101T000000Z\r\nSUMMARY:{uid}\r\nDTSTART:{at}\r\nDTEND:{end}\r\n{ASKED.format(partstat)}"
         f"{''.join(more)}END:VEVENT\r\nEND:VCALENDAR\r\n"
     ).encode()
-
-
-class OnePerson:
-    def find(self, _username_or_id: str) -> Person:
-        return Person(ANNA, "anna", "anna@example.org", "en", "Europe/Berlin")
 
 
 @dataclass
@@ -115,7 +111,14 @@ class Life:
         self.database, self.faulty, self.now = database, faulty, NOW
         self.guard = AddressGuard([f"127.0.0.1:{faulty.port}"])
         self.channel, self.locks = Channel(), Locks()
-        self.accounts = CalendarAccounts(database, self.open, BOX, OnePerson(), self.guard, self.clock)
+        self.accounts = CalendarAccounts(
+            database,
+            self.open,
+            BOX,
+            OnePerson(Person(ANNA, "anna", "anna@example.org", "en", "Europe/Berlin")),
+            self.guard,
+            self.clock,
+        )
         self.polling = CalendarPolling(
             database, self.open, BOX, CalendarNotices(database), self.clock, poll_period_s=120, budget_s=30
         )
@@ -275,9 +278,9 @@ def test_an_invitation_to_a_series_answers_all_of_it_and_a_reminder_one_meeting(
     assert life.own() == ["ACCEPTED"] * 5
     life.now = datetime(2026, 12, 1, 9, 50, tzinfo=UTC)
     [reminder] = life.live()
-    assert life.shown(reminder) == "this meeting of the series alone: ✅ you accepted"
+    assert life.shown(reminder) == "This meeting of the series alone: ✅ you accepted"
     life.click(reminder, Reply.DECLINED)
-    assert life.shown(reminder) == "this meeting of the series alone: ❌ you declined"
+    assert life.shown(reminder) == "This meeting of the series alone: ❌ you declined"
     life.expansion.expand_account(life.account_id)
     assert life.own()[-4:] == ["DECLINED", "ACCEPTED", "ACCEPTED", "ACCEPTED"]
     assert life.live() == []
