@@ -76,6 +76,23 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
             assert "https://" not in file.text.replace("https?://", "")
 
 
+def test_a_status_that_a_person_sets_by_hand_is_told_to_the_page_with_its_end() -> None:
+    with running_page() as twin:
+        anna, ends = session(twin, "anna"), "2100-01-01T00:00:00Z"
+        before = twin.world.change_number
+        body = {"emoji": "speech_balloon", "text": "Lunch", "duration": "date_and_time", "expires_at": ends}
+        path = f"{twin.url}/api/v4/users/{twin.user_id('anna')}/status/custom"
+        assert requests.put(path, headers=anna, json=body, timeout=5).ok
+        [entry] = twin.call(lambda: changes_since(twin.world, before))
+        assert (entry["username"], entry["custom_status"]["text"], entry["custom_status"]["expires_at"]) == (
+            "anna",
+            "Lunch",
+            ends,
+        )
+        assert requests.delete(path, headers=anna, timeout=5).ok
+        assert twin.call(lambda: changes_since(twin.world, before))[-1]["custom_status"] is None
+
+
 @pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "https://evil.example"}])
 def test_another_site_cannot_use_the_page_through_a_browser(headers: dict[str, str]) -> None:
     with running_page() as twin:

@@ -89,12 +89,27 @@ function personButton(id, person) {
   button.append(first, el("span", "name", person ? person.name : "Everyone"));
   let below = person ? `@${person.username}${person.is_bot ? " · bot" : ` · ${person.locale}`}` : "all conversations";
   if (person && person.deactivated) below += " · deactivated";
-  if (person && person.custom_status) below = `${person.custom_status.picture} ${person.custom_status.text}`;
+  if (person && isShown(person.custom_status)) below = `${person.custom_status.picture} ${person.custom_status.text}${endOf(person.custom_status)}`;
   button.append(el("span", "sub", below));
   button.addEventListener("click", () => choose(id));
   item.append(button);
   return item;
 }
+
+// The server keeps a status that is over; clients no longer show it.
+function isShown(status) {
+  return Boolean(status) && (!hasEnd(status) || new Date(status.expires_at) > new Date());
+}
+
+function hasEnd(status) {
+  return Boolean(status.expires_at) && !status.expires_at.startsWith("0001-");
+}
+
+function endOf(status) {
+  return hasEnd(status) ? ` · until ${clock(Date.parse(status.expires_at))}` : "";
+}
+
+setInterval(() => { if ([...state.people.values()].some((person) => person.custom_status)) drawPeople(); }, 5000);
 
 function drawPeople() {
   const list = $("people");
@@ -111,6 +126,7 @@ function choose(id) {
   $("talk-title").textContent = person ? `${person.name}` : "Everything that arrived";
   $("talk-note").textContent = person && !person.is_bot ? "You act as this person: write, click buttons, fill in dialogs" : "";
   $("composer").hidden = !person || person.is_bot;
+  $("own-status").hidden = $("composer").hidden;
   $("message-label").textContent = person ? `As ${person.name}, to Switchboard` : "Message";
   const option = person && [...$("meeting-user").options].find((one) => one.value === person.username);
   if (option) { $("meeting-user").value = person.username; loadMeetings(); }
@@ -257,6 +273,16 @@ $("composer").addEventListener("submit", async (event) => {
     $("message").value = "";
   } catch { /* shown already */ }
 });
+$("own-status").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const text = $("own-status-text").value.trim();
+  const minutes = Number($("own-status-minutes").value);
+  if (!text || !state.chosen) return;
+  const body = {emoji: "speech_balloon", text};
+  if (minutes) Object.assign(body, {duration: "date_and_time", expires_at: new Date(Date.now() + minutes * 60000).toISOString()});
+  await act(state.chosen, "PUT", `/api/v4/users/${state.chosen}/status/custom`, body).catch(() => {});
+});
+$("own-status-clear").addEventListener("click", () => act(state.chosen, "DELETE", `/api/v4/users/${state.chosen}/status/custom`).catch(() => {}));
 $("message").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); $("composer").requestSubmit(); }
 });
