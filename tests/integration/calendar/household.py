@@ -22,6 +22,7 @@ from switchboard.db.models import (
 )
 from switchboard.db.repositories.deliveries import ClaimedDelivery
 from switchboard.services.calendar import agendas, notices, reminders
+from switchboard.services.calendar.accounts import Person
 from switchboard.services.calendar.agendas import Agendas, schedule_next
 from switchboard.services.calendar.changes import Changes
 from switchboard.services.calendar.expansion import CalendarExpansion, ExpansionReport
@@ -51,6 +52,8 @@ def meeting(uid: str, start: datetime, *lines: str, minutes: int = 60) -> bytes:
 
 @dataclass
 class Clock:
+    """A clock that tests move by hand."""
+
     now: datetime = NOW
 
     def __call__(self) -> datetime:
@@ -59,6 +62,32 @@ class Clock:
     def forward(self, **by: float) -> datetime:
         self.now += timedelta(**by)
         return self.now
+
+
+@dataclass
+class OnePerson:
+    """Mattermost with one user, whoever is asked for."""
+
+    person: Person
+
+    def find(self, _username_or_id: str) -> Person:
+        return self.person
+
+
+def bare_occurrence(calendar: int, account: int, object_id: int, at: datetime) -> CalendarOccurrence:
+    """A row without a meeting in it, for what looks at rows alone."""
+    return CalendarOccurrence(
+        account_id=account,
+        calendar_id=calendar,
+        object_id=object_id,
+        uid="a",
+        recurrence_id="",
+        start_at=at,
+        end_at=at,
+        all_day=False,
+        declined=False,
+        details={},
+    )
 
 
 @dataclass

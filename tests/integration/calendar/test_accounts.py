@@ -39,6 +39,7 @@ from switchboard.services.calendar.accounts import (
     UnknownUserError,
     WrongPasswordError,
 )
+from tests.integration.calendar.household import bare_occurrence
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 BOX = SecretBox(["k" * 32])
@@ -101,20 +102,7 @@ class Office:
             )
             session.add(item)
             session.flush()
-            session.add(
-                CalendarOccurrence(
-                    account_id=account_id,
-                    calendar_id=calendar_id,
-                    object_id=item.id,
-                    uid="a",
-                    recurrence_id="",
-                    start_at=NOW,
-                    end_at=NOW,
-                    all_day=False,
-                    declined=False,
-                    details={},
-                )
-            )
+            session.add(bare_occurrence(calendar_id, account_id, item.id, NOW))
 
 
 @pytest.fixture

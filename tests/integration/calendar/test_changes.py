@@ -42,29 +42,11 @@ from switchboard.services.calendar.polling import CalendarPolling, PollOutcome
 from switchboard.services.calendar.reminders import Reminders
 from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
 from switchboard.services.deliveries import Deliveries
-from tests.integration.calendar.household import RecordingChannel
+from tests.integration.calendar.household import Clock, OnePerson, RecordingChannel
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 BOX = SecretBox(["k" * 32])
 ANNA = Person("u-anna", "anna", "anna@example.org", "en", "Europe/Berlin")
-
-
-class Clock:
-    """A clock that tests move by hand."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-class OnePerson:
-    def __init__(self, person: Person) -> None:
-        self.person = person
-
-    def find(self, _username_or_id: str) -> Person:
-        return self.person
 
 
 def ics(uid: str, *, at: str = "20261124T100000Z", title: str = "Plan", more: str = "", until: str = "") -> bytes:
@@ -88,7 +70,7 @@ class Life:
         person: Person = ANNA,
         guard: AddressGuard | None = None,
     ) -> None:
-        self.database, self.clock = database, Clock()
+        self.database, self.clock = database, Clock(NOW)
         self.guard = guard or AddressGuard([f"127.0.0.1:{port}"])
         self.wrap: Callable[[CaldavClient], CaldavClient] = lambda client: client
         self.accounts = CalendarAccounts(database, self.open, BOX, OnePerson(person), self.guard, self.clock)

@@ -24,16 +24,12 @@ from switchboard.services.conversation.answers import Answer
 from switchboard.services.conversation.errands import Errands
 from switchboard.services.conversation.replies import ReplyAddress
 from switchboard.services.conversation.speakers import Speakers
+from tests.integration.calendar.household import OnePerson
 from tests.integration.calendar.test_polling import event
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 BOX = SecretBox(["k" * 32])
 ANNA = Person("u-anna", "anna", "anna@example.org", "en", "Europe/Moscow")
-
-
-class Users:
-    def find(self, username_or_id: str) -> Person | None:
-        return ANNA
 
 
 @dataclass
@@ -70,10 +66,10 @@ def desk(sqlite_url: str, faulty: FaultyServer, valkey: str) -> Iterator[Desk]:
     def open_server(url: str, login: str, password: str) -> CaldavClient:
         return CaldavClient(url, login, password, guard=guard, timeout_s=0.5, deadline_s=2)
 
-    accounts = CalendarAccounts(database, open_server, BOX, Users(), guard, lambda: NOW)
+    accounts = CalendarAccounts(database, open_server, BOX, OnePerson(ANNA), guard, lambda: NOW)
     polling = CalendarPolling(database, open_server, BOX, CalendarNotices(database), lambda: NOW, poll_period_s=120)
     told = Told()
-    speakers = Speakers(accounts, Subscribers(database), Users())
+    speakers = Speakers(accounts, Subscribers(database), OnePerson(ANNA))
     with redis.Redis.from_url(valkey, socket_timeout=5) as client:
         locks = LockFactory(client)
         yield Desk(Errands(accounts, polling, speakers, told, locks, lambda: NOW), accounts, locks, told, faulty)

@@ -39,7 +39,8 @@ from switchboard.services.calendar.accounts import (
     WrongPasswordError,
 )
 from switchboard.services.calendar.polling import PollOutcome
-from tests.integration.calendar.test_changes import ANNA, BOX, Clock, Life, OnePerson, ics
+from tests.integration.calendar.household import Clock, OnePerson
+from tests.integration.calendar.test_changes import ANNA, BOX, NOW, Life, ics
 
 MEETINGS = 12
 PAGE = 4  # of servers that page: theirs are about 200
@@ -153,7 +154,7 @@ def connect(
     def open_server(address: str, login: str, password: str) -> CaldavClient:
         return CaldavClient(address, login, password, guard=guard, timeout_s=2, deadline_s=10)
 
-    accounts = CalendarAccounts(database, open_server, BOX, OnePerson(ANNA), guard, Clock())
+    accounts = CalendarAccounts(database, open_server, BOX, OnePerson(ANNA), guard, Clock(NOW))
     request = ConnectRequest(url or server.url, server.layout.login, server.password, "anna", "Europe/Berlin")
     accounts.connect(request, actor="test")
     return accounts
@@ -309,7 +310,7 @@ def test_google_refuses_passwords_and_says_so_in_words(sqlite_url: str) -> None:
         BOX,
         OnePerson(ANNA),
         AddressGuard(resolver=at_loopback),
-        Clock(),
+        Clock(NOW),
     )
     for url in ("https://apidata.googleusercontent.com/caldav/v2/a%40b/user", "https://www.google.com/calendar/dav/a"):
         with pytest.raises(InvalidInputError, match="OAuth") as caught:

@@ -29,6 +29,7 @@ from switchboard.db.models import (
 from switchboard.db.repositories.calendars import next_slot
 from switchboard.deadlines import deadline_in
 from switchboard.services.calendar.polling import CalendarPolling, PollOutcome
+from tests.integration.calendar.household import Clock, bare_occurrence
 
 BEGIN = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 PERIOD_S = 120.0
@@ -40,18 +41,6 @@ def event(uid: str, *, summary: str = "Plan", stamp: str = "20261101T000000Z") -
         f"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:{uid}\r\nDTSTAMP:{stamp}\r\nSUMMARY:{summary}\r\n"
         "DTSTART:20261122T100000Z\r\nDTEND:20261122T110000Z\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
     ).encode()
-
-
-@dataclass
-class Clock:
-    now: datetime = BEGIN
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, **by: float) -> datetime:
-        self.now += timedelta(**by)
-        return self.now
 
 
 @dataclass
@@ -76,7 +65,7 @@ class Desk:
     def __init__(self, database: Database, server: FaultyServer) -> None:
         self.database = database
         self.server = server
-        self.clock = Clock()
+        self.clock = Clock(BEGIN)
         self.told = Told()
         self.wrap: Callable[[CaldavClient], CaldavClient] = lambda client: client
         self.account_id, self.calendar_id = self._make_account()
@@ -200,18 +189,7 @@ def test_the_deletion_of_the_last_meeting_takes_its_occurrences_and_reminders(de
     desk.server.put("a.ics", event("a"))
     desk.poll()
     with desk.database.write() as session:
-        occurrence = CalendarOccurrence(
-            account_id=desk.account_id,
-            calendar_id=desk.calendar_id,
-            object_id=desk.objects()["a.ics"].id,
-            uid="a",
-            recurrence_id="",
-            start_at=BEGIN,
-            end_at=BEGIN,
-            all_day=False,
-            declined=False,
-            details={},
-        )
+        occurrence = bare_occurrence(desk.calendar_id, desk.account_id, desk.objects()["a.ics"].id, BEGIN)
         session.add(occurrence)
         session.flush()
         session.add(CalendarReminder(subscriber_id=1, occurrence_id=occurrence.id, minutes=10, fire_at=BEGIN))
@@ -249,13 +227,13 @@ def test_a_server_without_sync_reports_is_compared_by_etags(desk: Desk) -> None:
         desk.server.put(f"{name}.ics", event(name))
     desk.poll()
     desk.asked()
-    desk.clock.advance(minutes=2)
+    desk.clock.forward(minutes=2)
     desk.server.put("a.ics", event("a", summary="Other"))
     desk.server.delete("b.ics")
     result = desk.polling.poll(desk.account_id)
     assert (result.changed, result.removed) == (1, 1)
     assert desk.asked() == [f"PROPFIND {CALENDAR}", f"REPORT {CALENDAR}"]
-    desk.clock.advance(days=1)
+    desk.clock.forward(days=1)
     desk.server.quirks.sync_status = 0
     desk.poll()
     assert desk.calendar().sync_token is not None
@@ -294,9 +272,9 @@ def test_what_a_pruned_history_forgot_is_found_once_a_day(desk: Desk) -> None:
     desk.poll()
     desk.server.quirks.forgets_deletions = True
     desk.server.delete("a.ics")
-    desk.clock.advance(hours=23)
+    desk.clock.forward(hours=23)
     assert desk.polling.poll(desk.account_id).removed == 0
-    desk.clock.advance(hours=1)
+    desk.clock.forward(hours=1)
     assert desk.polling.poll(desk.account_id).removed == 1
     assert set(desk.objects()) == {"b.ics"}
     desk.asked()
@@ -385,7 +363,7 @@ def test_three_refusals_in_a_row_pause_the_account_and_tell_its_owner_once(desk:
     assert (account.state, account.paused_at) == ("paused", desk.clock.now)
     assert "401" in (account.reason or "")
     assert set(desk.objects()) == {"a.ics"}
-    desk.clock.advance(days=2)
+    desk.clock.forward(days=2)
     assert desk.polling.claim_due() == []
 
 
@@ -406,17 +384,17 @@ def test_a_lost_calendar_is_told_once_keeps_its_store_and_comes_back_by_itself(d
     desk.server.quirks.calendar_status = status
     assert desk.poll() is PollOutcome.POLLED
     desk.asked()
-    desk.clock.advance(hours=23)
+    desk.clock.forward(hours=23)
     desk.poll()
     assert desk.asked() == []
-    desk.clock.advance(hours=1)
+    desk.clock.forward(hours=1)
     desk.poll()
     assert len(desk.asked()) == 1
     assert desk.told.notices == [("lost", desk.calendar_id)]
     assert set(desk.objects()) == {"a.ics"}
     desk.server.quirks.calendar_status = 0
     desk.server.put("b.ics", event("b"))
-    desk.clock.advance(days=1)
+    desk.clock.forward(days=1)
     desk.poll()
     assert desk.told.notices == [("lost", desk.calendar_id), ("back", desk.calendar_id)]
     assert set(desk.objects()) == {"a.ics", "b.ics"}
@@ -549,9 +527,9 @@ def add_accounts(desk: Desk, count: int) -> None:
 def test_a_claim_is_taken_once_and_again_when_its_time_is_over(desk: Desk) -> None:
     assert desk.polling.claim_due() == [desk.account_id]
     assert desk.polling.claim_due() == []
-    desk.clock.advance(seconds=PERIOD_S * 1.6)
+    desk.clock.forward(seconds=PERIOD_S * 1.6)
     assert desk.polling.claim_due() == [], "the poll may still be running"
-    desk.clock.advance(minutes=10)
+    desk.clock.forward(minutes=10)
     assert desk.polling.claim_due() == [desk.account_id]
 
 
@@ -563,7 +541,7 @@ def test_polls_are_spread_over_the_period_and_do_not_drift(desk: Desk) -> None:
             seen.setdefault(id_, []).append((desk.clock.now - BEGIN).total_seconds())
             with desk.database.write() as session:
                 session.execute(update(CalendarAccount).where(CalendarAccount.id == id_).values(claimed_until=None))
-        desk.clock.advance(seconds=15)
+        desk.clock.forward(seconds=15)
     assert len(seen) == 240
     steady = [at for times in seen.values() for at in times if at >= 3 * PERIOD_S]
     per_scan = [steady.count(at) for at in set(steady)]
@@ -574,11 +552,11 @@ def test_polls_are_spread_over_the_period_and_do_not_drift(desk: Desk) -> None:
 
 def test_after_a_downtime_the_polls_do_not_all_come_at_once(desk: Desk) -> None:
     add_accounts(desk, 239)
-    desk.clock.advance(hours=5)
+    desk.clock.forward(hours=5)
     claims = []
     for _ in range(6):
         claims.append(len(desk.polling.claim_due()))
-        desk.clock.advance(seconds=15)
+        desk.clock.forward(seconds=15)
     assert max(claims) <= 60
     assert sum(claims) >= 240
 

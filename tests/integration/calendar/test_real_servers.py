@@ -22,6 +22,7 @@ from switchboard.db.models import Calendar, CalendarAccount, CalendarObject
 from switchboard.errors import AuthError
 from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest, Person
 from switchboard.services.calendar.polling import CalendarPolling, PollOutcome
+from tests.integration.calendar.household import OnePerson
 
 SEEDED = 120
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
@@ -54,11 +55,6 @@ def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealServer]
         yield RealServer(xandikos.url, xandikos.port, "user", "none", "big", xandikos.desk)
 
 
-class OnePerson:
-    def find(self, username_or_id: str) -> Person:
-        return Person(username_or_id, username_or_id, "anna@example.org", "en")
-
-
 class NobodyTold:
     def __getattr__(self, name: str) -> Callable[..., None]:
         raise AssertionError(f"{name}: nothing failed, and somebody was told")
@@ -67,7 +63,9 @@ class NobodyTold:
 def test_an_account_is_connected_polled_and_follows_every_change(database: Database, real: RealServer) -> None:
     box = SecretBox(["k" * 32])
     guard = AddressGuard([f"127.0.0.1:{real.port}"])
-    accounts = CalendarAccounts(database, real.open, box, OnePerson(), guard, lambda: NOW)
+    accounts = CalendarAccounts(
+        database, real.open, box, OnePerson(Person("u-anna", "anna", "anna@example.org", "en")), guard, lambda: NOW
+    )
     polling = CalendarPolling(database, real.open, box, NobodyTold(), lambda: NOW, poll_period_s=120)
     connected = accounts.connect(
         ConnectRequest(real.url, real.login, real.password, "anna", "Europe/Berlin", calendars=(real.calendar,)),
