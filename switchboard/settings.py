@@ -215,12 +215,12 @@ class Settings(BaseSettings):
 
     def _telegram_problems(self) -> list[str]:
         problems = []
+        pair = "TELEGRAM_API_ID and TELEGRAM_API_HASH"
         if (self.telegram_api_id is None) != (self.telegram_api_hash is None):
-            problems.append("TELEGRAM_API_ID and TELEGRAM_API_HASH belong together: set both or neither")
+            problems.append(f"{pair} belong together: set both or neither")
         if self.telegram_api_id is None:
-            for name in ("telegram_string_session", "telegram_bot_token"):
-                if getattr(self, name) is not None:
-                    problems.append(f"{name.upper()} needs TELEGRAM_API_ID and TELEGRAM_API_HASH")
+            needing = ("telegram_string_session", "telegram_bot_token")
+            problems += [f"{name.upper()} needs {pair}" for name in needing if getattr(self, name) is not None]
         if self.telegram_string_session is not None and len(set(self.telegram_base_users)) < FEWEST_BASE_USERS:
             problems.append(
                 f"TELEGRAM_BASE_USERS must name at least {FEWEST_BASE_USERS} people once TELEGRAM_STRING_SESSION is set"

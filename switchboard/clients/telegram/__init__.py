@@ -1,0 +1,1 @@
+"""Telegram over MTProto: the only package that imports Telethon."""
