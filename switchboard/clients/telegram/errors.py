@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from telethon import errors
+from telethon.errors import rpcerrorlist
 
 from switchboard.domain.telegram.states import Reason
 from switchboard.errors import (
@@ -195,10 +196,11 @@ def _refused(error: errors.RPCError, *, method: str) -> SwitchboardError | None:
 
 
 def _code(error: errors.RPCError) -> str:
-    """Telegram's name of the error, for example CHAT_ADMIN_REQUIRED; classes of Telethon carry it in their own name."""
-    if error.message:
-        return str(error.message)[:64]
-    return _WORDS.sub("_", type(error).__name__.removesuffix("Error")).upper()
+    """Telegram's name of the error, for example CHAT_ADMIN_REQUIRED; one that Telethon knows carries it in its class's name."""
+    kind = type(error)
+    if kind.__module__ == rpcerrorlist.__name__:
+        return _WORDS.sub("_", kind.__name__.removesuffix("Error")).upper()
+    return str(error.message)[:64]
 
 
 def _seconds(error: errors.RPCError) -> float:
