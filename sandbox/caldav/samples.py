@@ -82,6 +82,7 @@ def _shared(now: datetime) -> list[list[Event]]:
 
 def _anna(now: datetime) -> list[list[Event]]:
     design, lunch, dropped = _today(now, 11, 30), _today(now, 13), _today(now, 17)
+    invited = (now + SOON + timedelta(minutes=2)).astimezone(UTC).replace(second=0, microsecond=0)
     first = _today(now, 10, days=-14)
     moved = first + timedelta(days=14)
     link = "https://meet.example.org/standup"
@@ -96,6 +97,18 @@ def _anna(now: datetime) -> list[list[Event]]:
                 attendees=(ANNA, CLARA),
                 organizer=CLARA,
                 conference="https://meet.example.org/design",
+            )
+        ],
+        [
+            event(
+                "sample-invitation",
+                "Приглашение: обсудить итоги",
+                invited,
+                invited + timedelta(minutes=30),
+                now=now,
+                attendees=(Attendee(ANNA.address, ANNA.name, "NEEDS-ACTION"), CLARA),
+                organizer=CLARA,
+                description="Anna has not answered yet: the buttons of the reminder answer.",
             )
         ],
         [

@@ -1,4 +1,4 @@
-"""Erases texts and files that were kept long enough. Ids stay, so that nothing is ever sent twice."""
+"""Erases texts, files and answers that were kept long enough. Ids stay, so that nothing is ever sent twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, and_, delete, null, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from switchboard.db.engine import Database
-from switchboard.db.models import Base, CalendarOccurrence, Delivery, StoredFile
+from switchboard.db.models import Base, CalendarAnswer, CalendarOccurrence, Delivery, StoredFile
 from switchboard.deadlines import current_deadline
 
 BATCH = 1_000
@@ -25,6 +25,7 @@ class Erased:
     message_texts: int
     files: int
     occurrences: int
+    answers: int = 0
 
 
 class Retention:
@@ -51,6 +52,7 @@ class Retention:
             occurrences=self._delete(
                 CalendarOccurrence, CalendarOccurrence.id, BATCH, CalendarOccurrence.end_at < before
             ),
+            answers=self._delete(CalendarAnswer, CalendarAnswer.id, BATCH, CalendarAnswer.asked_at < before),
         )
 
     def _erase_message_texts(self, before: datetime) -> int:

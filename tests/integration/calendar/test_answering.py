@@ -19,7 +19,6 @@ from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.models import (
     AnswerState,
-    Calendar,
     CalendarAccount,
     CalendarAnswer,
     CalendarObject,
@@ -43,6 +42,7 @@ from switchboard.services.calendar.reminders import Reminders
 from switchboard.services.channels.channel import Rendered
 from switchboard.services.conversation.answers import ButtonRow
 from switchboard.services.deliveries import Deliveries
+from switchboard.services.retention import Retention
 from tests.integration.calendar.household import OnePerson
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # a Monday
@@ -71,7 +71,7 @@ class Channel:
     texts: list[str] = field(default_factory=list)
     redrawn: int = 0
     problems: list[Exception] = field(default_factory=list)
-    before_redraw: Callable[[], None] | None = None
+    before_redraw: Callable[[], object] | None = None
 
     def send(self, delivery: ClaimedDelivery, rendered: Rendered) -> str:
         self.texts.append(rendered.message.text)
@@ -549,7 +549,7 @@ def test_a_message_with_several_answers_shows_all_of_them(life: Life) -> None:
     post = life.invite(invitation("A"), invitation("B", at="20261125T100000Z"), invitation("C", at="20261126T100000Z"))
     life.click(post, Reply.ACCEPTED, 0)
     taken = life.ask(post, Reply.DECLINED, 1)
-    life.channel.before_redraw = lambda: life.answering.write(taken.answer_id or 0) and None
+    life.channel.before_redraw = lambda: life.answering.write(taken.answer_id or 0)
     life.click(post, Reply.TENTATIVE, 2)  # both are drawn at once; whoever is last has drawn the newest
     assert [row.text for row in life.channel.posts[post]] == [
         "**A**: ✅ you accepted",
@@ -564,4 +564,10 @@ def test_disconnecting_forgets_the_answers(life: Life) -> None:
         session.execute(delete(CalendarSubscriber))
     with life.database.read() as session:
         assert session.scalars(select(CalendarAnswer)).all() == []
-        assert session.scalars(select(Calendar)).all() == []
+
+
+def test_old_answers_are_erased(life: Life) -> None:
+    life.click(life.invite(invitation("Plan")), Reply.ACCEPTED)
+    retention = Retention(life.database, timedelta(days=90))
+    assert retention.erase(NOW + timedelta(days=89)).answers == 0
+    assert retention.erase(NOW + timedelta(days=91)).answers == 1

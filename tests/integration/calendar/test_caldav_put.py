@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sandbox.caldav.faulty import FaultyServer
+from sandbox.faults import Kind
 from switchboard.clients.caldav import CaldavClient
 from switchboard.deadlines import deadline_in
 from switchboard.errors import (
@@ -66,7 +67,7 @@ def test_what_compressing_proxies_make_of_an_etag_is_undone(
 
 @pytest.mark.parametrize("kind", ["cut", "slow", "error"])
 def test_an_answer_that_is_lost_after_the_effect_is_uncertain(
-    faulty: FaultyServer, client: CaldavClient, href: str, kind: str
+    faulty: FaultyServer, client: CaldavClient, href: str, kind: Kind
 ) -> None:
     faulty.faults.add(kind, method="PUT", when="after", seconds=3.0, status=502)
     with pytest.raises(UncertainError):
