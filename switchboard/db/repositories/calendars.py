@@ -10,8 +10,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import CursorResult, delete, func, or_, select, update
+from sqlalchemy import CursorResult, Result, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from switchboard.db.claims import found_once
@@ -125,8 +126,20 @@ def hold(session: Session, account: PolledAccount, until: datetime) -> None:
         .values(claimed_until=until)
         .execution_options(synchronize_session=False)
     )
-    if not isinstance(held, CursorResult) or held.rowcount != 1:
-        raise LockLostError(f"the poll of calendar account {account.id} was taken over")
+    _must_be_ours(held, account)
+
+
+def finish_poll(session: Session, account: PolledAccount, now: datetime) -> None:
+    """Free the account after a poll without any trouble; LockLostError as `hold`."""
+    finished = session.execute(
+        update(CalendarAccount)
+        .where(CalendarAccount.id == account.id, CalendarAccount.fence == account.fence)
+        .values(
+            claimed_until=None, last_polled_at=now, last_error=None, last_error_at=None, failures=0, auth_failures=0
+        )
+        .execution_options(synchronize_session=False)
+    )
+    _must_be_ours(finished, account)
 
 
 def watched_calendars(session: Session, account_id: int, lost_before: datetime) -> list[PolledCalendar]:
@@ -289,6 +302,11 @@ def _is_no_event(raw: bytes) -> bool:
     """Whether it holds components other than events and no event; also in UTF-16, whose letters have zeros between them."""
     text = raw.replace(b"\0", b"").upper()
     return b"BEGIN:VEVENT" not in text and any(name in text for name in _OTHER_COMPONENTS)
+
+
+def _must_be_ours(held: Result[Any], account: PolledAccount) -> None:
+    if not isinstance(held, CursorResult) or held.rowcount != 1:
+        raise LockLostError(f"the poll of calendar account {account.id} was taken over")
 
 
 def _content(raw: bytes) -> bytes:

@@ -413,32 +413,12 @@ class CalendarPolling:
         elif poll.over:
             outcome = PollOutcome.CONTINUED
         with self._database.write() as session:
-            rows.hold(session, poll.account, now)
+            if outcome is PollOutcome.POLLED:
+                rows.finish_poll(session, poll.account, now)
+            else:
+                outcome = self._record_trouble(session, poll, outcome, now)
             if poll.synced:
                 session.execute(update(Calendar).where(Calendar.id.in_(poll.synced)).values(synced_at=now))
-            account = session.get_one(CalendarAccount, poll.account.id)
-            account.claimed_until = None
-            if poll.synced or poll.busy is None:
-                account.last_polled_at = now
-            if poll.error is None and (poll.synced or poll.busy is None):
-                account.last_error = account.last_error_at = None
-                account.failures = account.auth_failures = 0
-            elif poll.error is not None:
-                account.last_error, account.last_error_at = str(poll.error), now
-                account.failures = account.failures + 1 if outcome is PollOutcome.FAILED else 0
-                if poll.refused:
-                    account.auth_failures += 1
-                elif poll.synced:
-                    account.auth_failures = 0
-                self._put_off(account, poll.error, now)
-            if poll.busy is not None and poll.error is None:
-                self._wait_for_host(account, poll.busy, now)
-            if poll.over:
-                account.next_poll_at = min(account.next_poll_at, now + CONTINUE_AFTER)
-            if account.auth_failures >= AUTH_FAILURES_TO_PAUSE:
-                outcome = PollOutcome.PAUSED
-                account.state, account.reason, account.paused_at = rows.PAUSED, str(poll.error), now
-                self._notices.account_paused(session, account, now)
         if poll.error is not None:
             log.warning(
                 "calendar_poll_failed",
@@ -455,6 +435,34 @@ class CalendarPolling:
             str(poll.error) if poll.error is not None else None,
             poll.busy.retry_after_s if poll.busy is not None else None,
         )
+
+    def _record_trouble(self, session: Session, poll: _Poll, outcome: PollOutcome, now: datetime) -> PollOutcome:
+        """Record a poll that did not end well, in its last transaction; return how it ended after all."""
+        rows.hold(session, poll.account, now)
+        account = session.get_one(CalendarAccount, poll.account.id)
+        account.claimed_until = None
+        if poll.synced or poll.busy is None:
+            account.last_polled_at = now
+        if poll.error is None and (poll.synced or poll.busy is None):
+            account.last_error = account.last_error_at = None
+            account.failures = account.auth_failures = 0
+        elif poll.error is not None:
+            account.last_error, account.last_error_at = str(poll.error), now
+            account.failures = account.failures + 1 if outcome is PollOutcome.FAILED else 0
+            if poll.refused:
+                account.auth_failures += 1
+            elif poll.synced:
+                account.auth_failures = 0
+            self._put_off(account, poll.error, now)
+        if poll.busy is not None and poll.error is None:
+            self._wait_for_host(account, poll.busy, now)
+        if poll.over:
+            account.next_poll_at = min(account.next_poll_at, now + CONTINUE_AFTER)
+        if account.auth_failures >= AUTH_FAILURES_TO_PAUSE:
+            outcome = PollOutcome.PAUSED
+            account.state, account.reason, account.paused_at = rows.PAUSED, str(poll.error), now
+            self._notices.account_paused(session, account, now)
+        return outcome
 
     def _wait_for_host(self, account: CalendarAccount, busy: HostBusyError, now: datetime) -> None:
         """The next try of an account whose turn did not come: soon where many ask, after the rest where the host rests.
