@@ -228,31 +228,8 @@ class CalendarAccounts:
         now = self._clock()
         with self._database.write() as session:
             subscriber = _subscriber(session, person, zone, now)
-            row: dict[str, Any] = {
-                "subscriber_id": subscriber.id,
-                "server_url": url,
-                "login": login,
-                "password": self._secret_box.encrypt(password),
-                "addresses": _addresses(principal, login),
-                "state": ACTIVE,
-                "auth_failures": 0,
-                "failures": 0,
-                "next_poll_at": now,
-                "fence": 0,
-                "created_at": now,
-            }
-            created = bool(insert_ignoring_conflicts(session, CalendarAccount, [row], CalendarAccount.id))
-            account = session.scalars(
-                select(CalendarAccount)
-                .where(
-                    CalendarAccount.subscriber_id == subscriber.id,
-                    CalendarAccount.server_url == url,
-                    CalendarAccount.login == login,
-                )
-                .with_for_update()
-            ).one()
-            if not created:
-                _renew(account, row["password"], row["addresses"], now)
+            account, created = _enter(session, subscriber.id, url, login, now)
+            _renew(account, self._secret_box.encrypt(password), _addresses(principal, login), now)
             _merge_calendars(
                 session, account, principal.calendars, watch=chosen if created or request.calendars else frozenset()
             )
@@ -392,33 +369,13 @@ class CalendarAccounts:
         Returns the accounts to expand anew: all of the user's after a change of zone, because all-day and floating
         meetings follow it.
         """
-        weekdays = None if settings.weekdays is None else _weekdays(settings.weekdays)
-        minutes = None if settings.reminder_minutes is None else list(clean_minutes(settings.reminder_minutes))
-        agenda_time = None if settings.agenda_time is None else parse_agenda_time(settings.agenda_time)
-        zone = None if settings.zone is None else parse_zone(settings.zone).key
-        values = {
-            "zone": zone,
-            "locale": None if settings.locale is None else _locale(settings.locale),
-            "agenda_enabled": settings.agenda_enabled,
-            "agenda_time": agenda_time,
-            "agenda_on_empty_days": settings.agenda_on_empty_days,
-            "weekdays": weekdays,
-            "reminders_enabled": settings.reminders_enabled,
-            "reminder_minutes": minutes,
-            "changes_enabled": settings.changes_enabled,
-            "answers_enabled": settings.answers_enabled,
-            "status_enabled": settings.status_enabled,
-        }
-        changes: dict[str, object] = {name: value for name, value in values.items() if value is not None}
-        if settings.quiet_from is not None or settings.quiet_until is not None:
-            begins, ends = parse_quiet_hours(settings.quiet_from or "", settings.quiet_until or "")
-            changes |= {"quiet_from": begins, "quiet_until": ends}
+        changes = _settings(settings)
         now = self._clock()
         with self._database.write() as session:
             subscriber = lock_subscriber(session, subscriber_id)
             if subscriber is None:
                 raise UnknownAccountError("This user has no calendar connected.")
-            zone_changed = zone is not None and zone != subscriber.zone
+            zone_changed = changes.get("zone", subscriber.zone) != subscriber.zone
             for name, value in changes.items():
                 setattr(subscriber, name, value)
             subscriber.updated_at = now
@@ -506,6 +463,29 @@ def _locale(text: str) -> str:
     if not text.strip().lower().startswith(locale):
         raise InvalidInputError(f"Choose a language of: {', '.join(LOCALES)}.", field="locale")
     return locale
+
+
+def _settings(settings: SubscriberSettings) -> dict[str, object]:
+    """The columns that the settings change, with their values; InvalidInputError names the field of a bad one."""
+    minutes = settings.reminder_minutes
+    values = {
+        "zone": None if settings.zone is None else parse_zone(settings.zone).key,
+        "locale": None if settings.locale is None else _locale(settings.locale),
+        "agenda_enabled": settings.agenda_enabled,
+        "agenda_time": None if settings.agenda_time is None else parse_agenda_time(settings.agenda_time),
+        "agenda_on_empty_days": settings.agenda_on_empty_days,
+        "weekdays": None if settings.weekdays is None else _weekdays(settings.weekdays),
+        "reminders_enabled": settings.reminders_enabled,
+        "reminder_minutes": None if minutes is None else list(clean_minutes(minutes)),
+        "changes_enabled": settings.changes_enabled,
+        "answers_enabled": settings.answers_enabled,
+        "status_enabled": settings.status_enabled,
+    }
+    changes: dict[str, object] = {name: value for name, value in values.items() if value is not None}
+    if settings.quiet_from is not None or settings.quiet_until is not None:
+        begins, ends = parse_quiet_hours(settings.quiet_from or "", settings.quiet_until or "")
+        changes |= {"quiet_from": begins, "quiet_until": ends}
+    return changes
 
 
 def _weekdays(weekdays: Sequence[int]) -> list[int]:
@@ -629,6 +609,30 @@ def _expand_anew(session: Session, subscriber_id: int) -> list[int]:
         .execution_options(synchronize_session=False)
     )
     return accounts
+
+
+def _enter(session: Session, subscriber_id: int, url: str, login: str, now: datetime) -> tuple[CalendarAccount, bool]:
+    """The user's account of this server and login, locked, and whether it is new: then without a password."""
+    row: dict[str, Any] = {
+        "subscriber_id": subscriber_id,
+        "server_url": url,
+        "login": login,
+        "password": "",
+        "addresses": [],
+        "state": ACTIVE,
+        "auth_failures": 0,
+        "failures": 0,
+        "next_poll_at": now,
+        "fence": 0,
+        "created_at": now,
+    }
+    created = bool(insert_ignoring_conflicts(session, CalendarAccount, [row], CalendarAccount.id))
+    query = select(CalendarAccount).where(
+        CalendarAccount.subscriber_id == subscriber_id,
+        CalendarAccount.server_url == url,
+        CalendarAccount.login == login,
+    )
+    return session.scalars(query.with_for_update()).one(), created
 
 
 def _account(session: Session, account_id: int) -> CalendarAccount:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete, exists, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import Select, delete, exists, select
+from sqlalchemy.orm import Session, aliased
 
 from switchboard.db.engine import Database
 from switchboard.db.models import CalendarAccount, CalendarOccurrence, CalendarReminder, CalendarSubscriber
@@ -43,38 +43,9 @@ class Reminders:
         that what a long downtime left behind holds nobody up. In quiet hours they are dropped.
         """
         now = self._clock()
-        nearer = aliased(CalendarReminder)
         with self._database.write() as session:
             beat(session, HEARTBEAT, now)
-            due = (
-                select(
-                    CalendarReminder.occurrence_id,
-                    CalendarReminder.minutes,
-                    CalendarReminder.fire_at,
-                    CalendarReminder.subscriber_id,
-                    CalendarSubscriber.mattermost_user_id,
-                    CalendarSubscriber.zone,
-                    CalendarSubscriber.quiet_from,
-                    CalendarSubscriber.quiet_until,
-                    CalendarOccurrence.uid,
-                    CalendarOccurrence.recurrence_id,
-                    CalendarOccurrence.start_at,
-                )
-                .join(CalendarOccurrence, CalendarOccurrence.id == CalendarReminder.occurrence_id)
-                .join(CalendarSubscriber, CalendarSubscriber.id == CalendarReminder.subscriber_id)
-                .where(
-                    CalendarReminder.fire_at <= now,
-                    ~exists().where(
-                        nearer.occurrence_id == CalendarReminder.occurrence_id,
-                        nearer.minutes < CalendarReminder.minutes,
-                        nearer.fire_at <= now,
-                    ),
-                )
-                .order_by(CalendarReminder.fire_at.desc())
-                .limit(limit)
-                .with_for_update(of=CalendarReminder, skip_locked=True)
-            )
-            rows = session.execute(due).all()
+            rows = session.execute(_due(now, limit)).all()
             # Everybody enters them in one order: on PostgreSQL two claimers with the same keys would wait for each other.
             wanted = sorted(
                 (row.fire_at, _key(row), row) for row in rows if row.start_at > now and not _is_quiet(row, now)
@@ -93,7 +64,6 @@ class Reminders:
     def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
         """See Renderer. A meeting that was moved, cancelled or declined since is not reminded of."""
         subscriber_ids = {delivery.body["subscriber_id"] for delivery in deliveries}
-        uids = {delivery.body["uid"] for delivery in deliveries}
         with self._database.read() as session:
             subscribers = {
                 subscriber.id: subscriber
@@ -101,45 +71,82 @@ class Reminders:
                     select(CalendarSubscriber).where(CalendarSubscriber.id.in_(subscriber_ids))
                 )
             }
-            # Not one join: PostgreSQL would begin it with everybody's meetings of that hour.
-            owners = {
-                account.id: account.subscriber_id
-                for account in session.execute(
-                    select(CalendarAccount.id, CalendarAccount.subscriber_id).where(
-                        CalendarAccount.subscriber_id.in_(subscriber_ids)
-                    )
-                )
-            }
-            found = session.execute(
-                select(CalendarOccurrence.account_id, CalendarOccurrence.details).where(
-                    CalendarOccurrence.account_id.in_(owners),
-                    CalendarOccurrence.uid.in_(uids),
-                    CalendarOccurrence.start_at.in_({_start(delivery) for delivery in deliveries}),
-                    ~CalendarOccurrence.declined,
-                )
-            ).all()
-        meetings: dict[tuple[Any, ...], Occurrence] = {}
-        for row in found:
-            occurrence = Occurrence.from_json(row.details)
-            identity = (owners[row.account_id], occurrence.uid, occurrence.recurrence_id, occurrence.start)
-            if identity not in meetings or occurrence.sequence > meetings[identity].sequence:
-                meetings[identity] = occurrence  # of several watched calendars the newest version
+            meetings = _meetings(session, deliveries, subscriber_ids)
         return {
             delivery.id: _render(
-                delivery,
-                subscribers.get(delivery.body["subscriber_id"]),
-                meetings.get(
-                    (
-                        delivery.body["subscriber_id"],
-                        delivery.body["uid"],
-                        delivery.body["recurrence_id"],
-                        _start(delivery),
-                    )
-                ),
-                now,
+                delivery, subscribers.get(delivery.body["subscriber_id"]), meetings.get(_meeting_of(delivery)), now
             )
             for delivery in deliveries
         }
+
+
+def _meetings(
+    session: Session, deliveries: Sequence[ClaimedDelivery], subscriber_ids: Collection[int]
+) -> dict[tuple[Any, ...], Occurrence]:
+    """The meetings that are still as their reminders say, in their newest version, by `_meeting_of`."""
+    # Not one join: PostgreSQL would begin it with everybody's meetings of that hour.
+    owners = {
+        account.id: account.subscriber_id
+        for account in session.execute(
+            select(CalendarAccount.id, CalendarAccount.subscriber_id).where(
+                CalendarAccount.subscriber_id.in_(subscriber_ids)
+            )
+        )
+    }
+    found = session.execute(
+        select(CalendarOccurrence.account_id, CalendarOccurrence.details).where(
+            CalendarOccurrence.account_id.in_(owners),
+            CalendarOccurrence.uid.in_({delivery.body["uid"] for delivery in deliveries}),
+            CalendarOccurrence.start_at.in_({_start(delivery) for delivery in deliveries}),
+            ~CalendarOccurrence.declined,
+        )
+    )
+    meetings: dict[tuple[Any, ...], Occurrence] = {}
+    for row in found:
+        one = Occurrence.from_json(row.details)
+        identity = (owners[row.account_id], one.uid, one.recurrence_id, one.start)
+        if identity not in meetings or one.sequence > meetings[identity].sequence:
+            meetings[identity] = one
+    return meetings
+
+
+def _meeting_of(delivery: ClaimedDelivery) -> tuple[Any, ...]:
+    """Whose meeting it is, which one, and when."""
+    body = delivery.body
+    return (body["subscriber_id"], body["uid"], body["recurrence_id"], _start(delivery))
+
+
+def _due(now: datetime, limit: int) -> Select[*tuple[Any, ...]]:
+    """The reminders that are due, of several of one meeting the one nearest to its start; the latest come first."""
+    nearer = aliased(CalendarReminder)
+    return (
+        select(
+            CalendarReminder.occurrence_id,
+            CalendarReminder.minutes,
+            CalendarReminder.fire_at,
+            CalendarReminder.subscriber_id,
+            CalendarSubscriber.mattermost_user_id,
+            CalendarSubscriber.zone,
+            CalendarSubscriber.quiet_from,
+            CalendarSubscriber.quiet_until,
+            CalendarOccurrence.uid,
+            CalendarOccurrence.recurrence_id,
+            CalendarOccurrence.start_at,
+        )
+        .join(CalendarOccurrence, CalendarOccurrence.id == CalendarReminder.occurrence_id)
+        .join(CalendarSubscriber, CalendarSubscriber.id == CalendarReminder.subscriber_id)
+        .where(
+            CalendarReminder.fire_at <= now,
+            ~exists().where(
+                nearer.occurrence_id == CalendarReminder.occurrence_id,
+                nearer.minutes < CalendarReminder.minutes,
+                nearer.fire_at <= now,
+            ),
+        )
+        .order_by(CalendarReminder.fire_at.desc())
+        .limit(limit)
+        .with_for_update(of=CalendarReminder, skip_locked=True)
+    )
 
 
 def _key(row: Any) -> str:
