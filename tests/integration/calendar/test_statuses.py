@@ -8,19 +8,23 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select
+from sqlalchemy import event as engine_event
+from sqlalchemy import select
 
+from sandbox.caldav.faulty import FaultyServer
 from sandbox.mattermost import MattermostTwin
 from sandbox.mattermost.model import Json
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.mattermost import MattermostClient, MattermostUser
 from switchboard.crypto import SecretBox
+from switchboard.db.engine import Database
 from switchboard.db.models import CalendarObject, CalendarStatus
-from switchboard.db.repositories.statuses import wake_account
+from switchboard.db.repositories.statuses import wake_account, want
 from switchboard.domain.custom_status import CustomStatus
 from switchboard.services.calendar.accounts import CalendarAccounts, Person, SubscriberSettings
 from switchboard.services.calendar.statuses import LEASE, LOOK_AHEAD, Problem, Statuses
 from tests.integration.calendar.household import NOW, Household, meeting
+from tests.integration.calendar.test_polling import Desk, event
 
 PUTS = {"method": "PUT", "path": "/api/v4/users/*/status/custom"}
 READS = {"method": "GET", "path": "/api/v4/users/*"}
@@ -428,6 +432,20 @@ def test_without_the_right_the_row_says_why_and_an_hour_later_it_is_tried_again(
     assert dict(room.statuses.list_all())[room.anna.mattermost_user_id].problem is None
 
 
+def test_after_a_refusal_neither_a_changed_meeting_nor_its_end_makes_us_ask(room: Room) -> None:
+    room.twin.withdraw_rights()
+    room.meets(0, 50)
+    room.at(0)
+    calls = len(room.server.calls)
+    room.meets(0, 40)
+    room.at(1)
+    room.cancel()
+    room.at(2)
+    room.at(120)
+    assert len(room.server.calls) == calls
+    assert [row.phase for row in room.rows] == ["free"]
+
+
 def test_an_installation_ends_the_wait(room: Room) -> None:
     room.twin.withdraw_rights()
     room.meets(0, 240)
@@ -507,6 +525,31 @@ def test_the_row_of_somebody_who_left_is_forgotten_in_the_end(room: Room) -> Non
 # --- who wakes it -----------------------------------------------------------------------------------------------------
 
 
+def test_a_poll_that_changes_meetings_makes_the_status_due_and_another_does_not(
+    database: Database, faulty: FaultyServer
+) -> None:
+    desk = Desk(database, faulty)
+
+    def is_woken() -> bool:
+        desk.poll()
+        with database.write() as session:
+            row = session.get_one(CalendarStatus, "u1")
+            woken, row.due_at = row.due_at is not None, None
+            return woken
+
+    with database.write() as session:
+        want(session, "u1", NOW)
+    desk.server.put("a.ics", event("a"))
+    desk.server.put("b.ics", event("b"))
+    assert is_woken()
+    assert not is_woken()
+    desk.server.delete("a.ics")
+    assert is_woken()
+    desk.server.delete("b.ics")
+    desk.server.put("c.ics", event("c"))
+    assert is_woken()
+
+
 def test_only_what_is_due_is_claimed_and_by_one(room: Room) -> None:
     room.meets(10, 40)
     room.at(0)
@@ -550,9 +593,9 @@ def test_nobody_is_locked_while_mattermost_is_asked(room: Room) -> None:
 
     engine = room.household.database.engine
     for name, listener in (("begin", began), ("commit", ended), ("rollback", ended)):
-        event.listen(engine, name, listener)
+        engine_event.listen(engine, name, listener)
     room.server._call = lambda name, work: (open_now.append(count), work())[1]  # type: ignore[method-assign,func-returns-value]
     room.at(0)
     for name, listener in (("begin", began), ("commit", ended), ("rollback", ended)):
-        event.remove(engine, name, listener)
+        engine_event.remove(engine, name, listener)
     assert open_now == [0, 0]
