@@ -242,6 +242,7 @@ class _Difference:
     until: datetime | None
     to_come: int
     existed: bool
+    stands: bool  # some occurrence, perhaps an old one, is where it was: the series was not put off
 
 
 def _by_uid(snapshots: Iterable[Snapshot], elsewhere: Iterable[Occurrence]) -> dict[str, _Meeting]:
@@ -264,7 +265,8 @@ def _by_uid(snapshots: Iterable[Snapshot], elsewhere: Iterable[Occurrence]) -> d
 
 
 def _compare(meeting: _Meeting, now: datetime) -> _Difference:
-    difference = _Difference([], [], [], [], [], meeting.until, 0, bool(meeting.olds or meeting.others))
+    existed, stands = bool(meeting.olds or meeting.others), not meeting.news.keys().isdisjoint(meeting.olds)
+    difference = _Difference([], [], [], [], [], meeting.until, 0, existed, stands)
     for key, versions in meeting.news.items():
         calendar_id, new = max(versions, key=lambda one: _version(one[1]))
         difference.to_come += new.end > now
@@ -346,7 +348,7 @@ def _told(difference: _Difference, now: datetime) -> list[Change]:
     found: list[Change] = []
     if difference.gone:
         fresh = difference.fresh
-        if not fresh and not difference.pairs:
+        if not fresh and not difference.stands:
             fresh = difference.late  # the whole series went beyond the old window
         if fresh:
             found.append(_reshaped(difference, fresh))
