@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
 from switchboard.db.models import CalendarAccount, CalendarSubscriber
+from switchboard.db.repositories import statuses
 from switchboard.db.repositories.calendars import ACTIVE, PAUSED
 from switchboard.db.repositories.deliveries import DeliveryRepository
 from switchboard.db.repositories.subscribers import lock_accounts, lock_subscriber
@@ -84,6 +85,7 @@ class Deactivations:
                 subject=f"calendar_subscriber:{subscriber_id}",
                 now=now,
             )
+            statuses.wake(session, subscriber.mattermost_user_id, now)
         log.info("calendar_person_followed", subscriber_id=subscriber_id, action=action)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from sandbox.mattermost import MattermostTwin
 from switchboard.clients.mattermost import MattermostClient
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
-from switchboard.db.models import AuditEntry, CalendarAccount, CalendarSnapshot
+from switchboard.db.models import AuditEntry, CalendarAccount, CalendarSnapshot, CalendarStatus
+from switchboard.db.repositories import statuses
 from switchboard.db.repositories.snapshots import subscribers_with_changes
 from switchboard.services.calendar.deactivations import PEOPLE_A_CALL, REASON, Deactivations
 from switchboard.services.calendar.notices import CalendarNotices
@@ -154,6 +155,21 @@ def test_an_account_that_somebody_resumed_is_paused_again(office: Office) -> Non
     office.household.set(CalendarAccount, office.calendar.account_id, state="active", reason=None)
     assert office.mattermost_says(deactivated=True) == 1
     assert office.account().state == "paused"
+
+
+def test_the_status_of_a_person_who_is_back_is_looked_at_again(office: Office) -> None:
+    with office.household.database.write() as session:
+        statuses.want(session, "anna", NOW)
+
+    def due_at() -> datetime | None:
+        with office.household.database.read() as session:
+            return session.scalar(select(CalendarStatus.due_at))
+
+    office.mattermost_says(deactivated=True)
+    with office.household.database.write() as session:
+        session.execute(update(CalendarStatus).values(due_at=NOW + timedelta(days=1)))
+    office.mattermost_says(deactivated=False)
+    assert due_at() == NOW
 
 
 def test_who_is_unknown_to_mattermost_is_left_alone_and_each_call_asks_for_many(office: Office) -> None:
