@@ -14,7 +14,9 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 from tornado.routing import URLSpec
 
+from sandbox.caldav.ics import Attendee
 from sandbox.caldav.meetings import CalendarDesk, CalendarRefusedError
+from sandbox.caldav.samples import CLARA
 from sandbox.mattermost.errors import AppError
 from sandbox.mattermost.twin import TEAM, MattermostTwin
 from sandbox.page.feed import changes_since, people
@@ -139,7 +141,7 @@ class DialogHandler(SandboxHandler):
 
 
 class CalendarHandler(SandboxHandler):
-    """GET `?user=`: the meetings of the work calendar; POST `{action: add | move | cancel, user, ...}`."""
+    """GET `?user=`: the meetings of the work calendar; POST `{action: add | invite | move | cancel, user, ...}`."""
 
     async def get(self) -> None:
         desk, user = self._desk(), self.get_query_argument("user")
@@ -168,12 +170,15 @@ class CalendarHandler(SandboxHandler):
         try:
             if action == "add":
                 await asyncio.to_thread(desk.add, user, summary, start)
+            elif action == "invite":
+                asked = Attendee(f"{user}@example.org", user.capitalize(), "NEEDS-ACTION")
+                await asyncio.to_thread(desk.add, user, summary, start, attendees=(CLARA, asked))
             elif action == "move":
                 await asyncio.to_thread(desk.move, user, uid, start)
             elif action == "cancel":
                 await asyncio.to_thread(desk.cancel, user, uid)
             else:
-                self.refuse("action must be add, move or cancel")
+                self.refuse("action must be add, invite, move or cancel")
                 return
         except CalendarRefusedError as refusal:
             self.refuse(str(refusal), 502)

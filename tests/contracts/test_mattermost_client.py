@@ -351,6 +351,25 @@ def test_a_post_arrives_with_its_text_and_props(twin: MattermostTwin, client: Ma
     assert (arrived["id"], arrived["message"], arrived["props"]["key"]) == (post_id, "Привет 👋", "k")
 
 
+def test_a_post_gets_other_props_and_keeps_its_text(twin: MattermostTwin, client: MattermostClient) -> None:
+    post_id = client.create_post(dm(twin, client), "hello", props={"key": "1"}, pending_post_id="p1")
+    client.update_post(post_id, props={"key": "2"})
+    client.update_post(post_id, props={"key": "2"})
+    assert client.post(post_id).props["key"] == "2"
+    [post] = twin.posts_to("anna")
+    assert (post["message"], post["edit_at"]) == ("hello", 0)
+
+
+def test_a_post_that_is_gone_or_of_somebody_else_is_not_changed(twin: MattermostTwin, client: MattermostClient) -> None:
+    with pytest.raises(NotFoundError):
+        client.post("a" * 26)
+    with pytest.raises(RemoteRejectedError):
+        client.update_post("a" * 26, props={})
+    twin.faults.add("error", method="PUT", path="/api/v4/posts/*/patch", status=502)
+    with pytest.raises(RemoteUnavailableError):
+        client.update_post("a" * 26, props={})
+
+
 def test_a_server_below_a_path_is_reached_there() -> None:
     with running_raw_server(answering(ME)) as server:
         MattermostClient(f"{server.url}/chat/", SECRET).me()

@@ -167,8 +167,16 @@ def test_a_meeting_is_added_moved_and_cancelled_from_the_page(tmp_path: Path) ->
         assert requests.post(url, json={"action": "cancel", "user": "anna", "uid": uid}, timeout=15).ok
         meetings = requests.get(f"{url}?user=anna", timeout=15).json()["meetings"]
         assert next(one["status"] for one in meetings if one["uid"] == uid) == "CANCELLED"
+        invite = {"action": "invite", "user": "boris", "minutes": 9, "summary": "Asked"}
+        assert requests.post(url, json=invite, timeout=15).ok
+        [asked] = [
+            text
+            for path in server.folder.glob("collection-root/boris/work/*.ics")
+            if "Asked" in (text := path.read_text())
+        ]
+        assert "PARTSTAT=NEEDS-ACTION" in asked
         wrong = requests.post(url, json={"action": "explode", "user": "anna"}, timeout=15)
-        assert (wrong.status_code, wrong.json()["error"]) == (400, "action must be add, move or cancel")
+        assert (wrong.status_code, wrong.json()["error"]) == (400, "action must be add, invite, move or cancel")
 
 
 @contextlib.contextmanager

@@ -452,10 +452,11 @@ async function changeMeeting(body) {
   try { await call("POST", "/_sandbox/calendar", body); await loadMeetings(); } catch (problem) { $("calendar-note").textContent = problem.message; }
 }
 
-$("meeting").addEventListener("submit", (event) => {
-  event.preventDefault();
-  changeMeeting({action: "add", user: $("meeting-user").value, minutes: Number($("meeting-minutes").value), summary: $("meeting-title").value});
-});
+function putMeeting(action) {
+  changeMeeting({action, user: $("meeting-user").value, minutes: Number($("meeting-minutes").value), summary: $("meeting-title").value});
+}
+$("meeting").addEventListener("submit", (event) => { event.preventDefault(); putMeeting("add"); });
+$("meeting-invite").addEventListener("click", () => { if ($("meeting").reportValidity()) putMeeting("invite"); });
 $("meeting-user").addEventListener("change", loadMeetings);
 
 // --- faults ---
