@@ -97,7 +97,7 @@ class CalendarExpansion:
         expanded = problems = 0
         stop_at = self._clock() + BUDGET
         while self._clock() < stop_at:
-            owner, batch = self._claim(account_id)
+            owner, batch, is_last = self._claim(account_id)
             if owner is None or not batch:
                 return ExpansionReport(expanded, problems, more=False)
             now = self._clock()
@@ -108,13 +108,15 @@ class CalendarExpansion:
                 results.append((claimed, _expand(claimed, owner, now)))
             try:
                 with self._database.write() as session:
-                    self._store(session, owner, results, now)
+                    stored = self._store(session, owner, results, now)
             except DataError:
                 # The database refuses something in one of them: taken one by one they show which, and it is left out.
                 log.warning("calendar_objects_refused", object_ids=[claimed.id for claimed, _ in results])
                 continue
             expanded += len(results)
             problems += sum(bool(expansion.problems) for _, expansion in results)
+            if is_last and stored == len(batch):  # whoever marks an object from now on queues its expansion
+                return ExpansionReport(expanded, problems, more=False)
         return ExpansionReport(expanded, problems, more=True)
 
     def extend_horizon(self, *, limit: int = 10_000) -> list[int]:
@@ -147,12 +149,15 @@ class CalendarExpansion:
                 )
             )
 
-    def _claim(self, account_id: int) -> tuple[_Owner | None, list[_Claimed]]:
-        """The next batch and for whom; objects that were begun before and not finished come last and alone."""
+    def _claim(self, account_id: int) -> tuple[_Owner | None, list[_Claimed], bool]:
+        """The next batch, for whom, and whether nothing waits beside it.
+
+        Objects that were begun before and not finished come last and alone.
+        """
         with self._database.write() as session:
             owner = _lock_owner(session, account_id)
             if owner is None:
-                return None, []
+                return None, [], True
             waits = (
                 CalendarObject.calendar_id.in_(
                     select(Calendar.id).where(Calendar.account_id == account_id, Calendar.watched)
@@ -166,7 +171,10 @@ class CalendarExpansion:
                 .order_by(CalendarObject.expansion_attempts, CalendarObject.id)
                 .limit(BATCH)
             ).all()
-            ids = [row.id for row in rows if row.expansion_attempts == 0] or [row.id for row in rows[:1]]
+            if not rows:
+                return owner, [], True
+            ids = [row.id for row in rows if row.expansion_attempts == 0] or [rows[0].id]
+            is_last = len(ids) == len(rows) < BATCH
             claimed = session.execute(
                 update(CalendarObject)
                 .where(CalendarObject.id.in_(ids))
@@ -191,19 +199,23 @@ class CalendarExpansion:
                     .where(CalendarObject.id.in_(ids))
                 )
             )
-        return owner, sorted((_Claimed(*row, row.id in changed) for row in claimed), key=lambda one: one.id)
+        batch = sorted((_Claimed(*row, row.id in changed) for row in claimed), key=lambda one: one.id)
+        return owner, batch, is_last
 
     def _store(
         self, session: Session, owner: _Owner, results: Sequence[tuple[_Claimed, Expansion]], now: datetime
-    ) -> None:
-        """Replace the objects' occurrences, but not where a poll or a change of settings has made them old meanwhile."""
+    ) -> int:
+        """Replace the objects' occurrences, but not where a poll or a change of settings has made them old meanwhile.
+
+        Return of how many objects.
+        """
         current = _lock_owner(session, owner.account_id)
         if current is None or not current.reads_as(owner):
-            return
+            return 0
         unchanged = _unchanged(session, [claimed for claimed, _ in results])
         results = [(claimed, expansion) for claimed, expansion in results if claimed.id in unchanged]
         if not results:
-            return
+            return 0
         session.execute(
             delete(CalendarOccurrence)
             .where(CalendarOccurrence.object_id.in_(unchanged))
@@ -239,6 +251,7 @@ class CalendarExpansion:
             },
         )
         wake_account(session, owner.account_id, now)
+        return len(results)
 
 
 def rearm(session: Session, subscriber_id: int, now: datetime) -> None:

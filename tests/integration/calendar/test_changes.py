@@ -399,7 +399,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
-@pytest.mark.parametrize("step", range(16))
+@pytest.mark.parametrize("step", range(14))
 def test_a_kill_at_any_transaction_loses_nothing_and_tells_nothing_twice(
     life: Life, faulty: FaultyServer, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
