@@ -183,56 +183,28 @@ def store_objects(session: Session, calendar: PolledCalendar, received: Sequence
     expansion; what holds neither waits for it, which notes what is wrong.
     """
     calendar_id = calendar.id
-    hrefs = [item.href for item in received]
-    known = {
-        row.href: row
-        for some in portions(hrefs, MAX_PARAMETERS - 10)
-        for row in session.execute(
-            select(
-                CalendarObject.id, CalendarObject.href, CalendarObject.etag, CalendarObject.raw, CalendarObject.problem
-            ).where(CalendarObject.calendar_id == calendar_id, CalendarObject.href.in_(some))
-        )
-    }
+    known = _known_objects(session, calendar_id, [item.href for item in received])
     changed = 0
     made, touched, altered, emptied = [], [], [], []
     for item in received:
         row = known.get(item.href)
-        has_event = not item.problem and not _is_no_event(item.raw)
         if row is None:
+            has_event = not item.problem and not _is_no_event(item.raw)
             changed += has_event
             made.append(
                 CalendarObject(
-                    calendar_id=calendar_id,
-                    href=item.href,
-                    etag=item.etag,
-                    raw=item.raw,
-                    needs_expansion=has_event,
-                    problem=item.problem,
-                    unreadable=item.problem is not None,
-                    changed_at=now,
+                    calendar_id=calendar_id, href=item.href, needs_expansion=has_event, **_columns(item, now)
                 )
             )
-        elif not item.problem and (
-            _content(row.raw) == _content(item.raw) or (not has_event and not row.problem and _is_no_event(row.raw))
-        ):
+        elif not _is_changed(row, item):
             if (row.etag, row.raw) != (item.etag, item.raw):
                 touched.append({"id": row.id, "etag": item.etag, "raw": item.raw})
         else:
             changed += 1
             if item.problem:
                 emptied.append(row.id)
-            altered.append(
-                {
-                    "id": row.id,
-                    "etag": item.etag,
-                    "raw": item.raw,
-                    "needs_expansion": item.problem is None,
-                    "expansion_attempts": 0,
-                    "problem": item.problem,
-                    "unreadable": item.problem is not None,
-                    "changed_at": now,
-                }
-            )
+            expands = {"needs_expansion": not item.problem, "expansion_attempts": 0}
+            altered.append({"id": row.id, **expands, **_columns(item, now)})
     if calendar.known_since is not None:
         by_id = {row.id: row.href for row in known.values()}
         news = [row.href for row in made if row.needs_expansion or row.unreadable]
@@ -246,6 +218,37 @@ def store_objects(session: Session, calendar: PolledCalendar, received: Sequence
     session.flush()
     session.expunge_all()  # a first poll stores thousands; none of them is needed again
     return changed
+
+
+def _known_objects(session: Session, calendar_id: int, hrefs: Sequence[str]) -> dict[str, Any]:
+    """What is stored under these hrefs."""
+    query = select(
+        CalendarObject.id, CalendarObject.href, CalendarObject.etag, CalendarObject.raw, CalendarObject.problem
+    ).where(CalendarObject.calendar_id == calendar_id)
+    return {
+        row.href: row
+        for some in portions(hrefs, MAX_PARAMETERS - 10)
+        for row in session.execute(query.where(CalendarObject.href.in_(some)))
+    }
+
+
+def _is_changed(row: Any, item: ReceivedObject) -> bool:
+    """Whether an object came with other content than is stored; what holds no event, now or before, does not count."""
+    if item.problem:
+        return True
+    holds_no_event = not row.problem and _is_no_event(item.raw) and _is_no_event(row.raw)
+    return _content(row.raw) != _content(item.raw) and not holds_no_event
+
+
+def _columns(item: ReceivedObject, now: datetime) -> dict[str, Any]:
+    """What is stored of a new or changed object."""
+    return {
+        "etag": item.etag,
+        "raw": item.raw,
+        "problem": item.problem,
+        "unreadable": item.problem is not None,
+        "changed_at": now,
+    }
 
 
 def remove_objects(session: Session, calendar: PolledCalendar, hrefs: Collection[str], now: datetime) -> int:
