@@ -134,7 +134,8 @@ def _round(url: str, accounts: int, *, changed: int | None) -> dict[str, float]:
 class _Meter:
     """What a round asked of others, counted over all threads."""
 
-    clients: list[CaldavClient] = field(default_factory=list)
+    requests: int = 0
+    received_bytes: int = 0
     statements: int = 0
     commits: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -143,7 +144,9 @@ class _Meter:
     def open(self, url: str, login: str, password: str) -> Iterator[CaldavClient]:
         with open_client(url, login, password) as client:
             yield client
-        self.clients.append(client)
+        with self.lock:
+            self.requests += client.requests
+            self.received_bytes += client.received_bytes
 
     def watch(self, database: Database) -> None:
         event.listen(database.engine, "before_cursor_execute", partial(self._add, "statements"))
@@ -184,8 +187,6 @@ def _poll_all(url: str) -> dict[str, float]:
             changed += sum(pool.map(work, account_ids))
     round_s = time.perf_counter() - begun
     processor_s = time.process_time() - processor_s
-    requests = sum(client.requests for client in meter.clients)
-    received = sum(client.received_bytes for client in meter.clients)
     database.dispose()
     return {
         "polled": polled,
@@ -194,8 +195,8 @@ def _poll_all(url: str) -> dict[str, float]:
         "account_ms": round_s / polled * 1_000,
         "processor_ms": processor_s / polled * 1_000,
         "poll_p50_ms": statistics.median(times) * 1_000,
-        "requests": requests / polled,
-        "bytes": received / polled,
+        "requests": meter.requests / polled,
+        "bytes": meter.received_bytes / polled,
         "statements": meter.statements / polled,
         "commits": meter.commits / polled,
         "peak_mb": peak_mb(),
