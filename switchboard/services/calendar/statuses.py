@@ -57,7 +57,6 @@ CHAIN_PAST = timedelta(days=1)
 FIRST_RETRY = timedelta(seconds=15)
 LONGEST_RETRY = timedelta(minutes=5)
 RETRY_REFUSED = timedelta(hours=1)
-RETRY_ABSENT = timedelta(days=1)
 FORGET_AFTER = timedelta(days=7)
 FAILURES_THAT_MEAN_ALL = 2
 
@@ -348,7 +347,7 @@ def _problem(error: TransientError | PermanentError, failures: int) -> tuple[Pro
             wait = min(FIRST_RETRY * 2 ** min(failures, 10), LONGEST_RETRY)
             return Problem.UNREACHABLE, max(wait, timedelta(seconds=error.retry_after_s or 0.0))
         case _DeactivatedError() | NotFoundError():
-            return Problem.DEACTIVATED, RETRY_ABSENT
+            return Problem.DEACTIVATED, RETRY_REFUSED
         case AuthError():
             return Problem.BAD_TOKEN, RETRY_REFUSED
         case RemoteRejectedError(status=403):

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.caldav.faulty import LOGIN, FaultyServer, running_faulty
+from sandbox.mattermost import MattermostTwin
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient
 from switchboard.db.engine import Database
 from tests.integration.calendar.household import Household
+from tests.integration.calendar.status_room import Room
 
 
 @pytest.fixture
@@ -38,3 +40,11 @@ def client(faulty: FaultyServer) -> Iterator[CaldavClient]:
 def household(database: Database) -> Household:
     """The calendar services over an empty database, at NOW."""
     return Household(database)
+
+
+@pytest.fixture
+def room(household: Household) -> Iterator[Room]:
+    """A person who wants a status, and a bot that may set it."""
+    with MattermostTwin.running(clock=lambda: household.clock().timestamp()) as twin:
+        twin.grant_rights()
+        yield Room(household, twin)
