@@ -68,6 +68,7 @@ class Quirks:
     listed_but_gone: set[str] = field(default_factory=set)  # Google: a listed href is 404
     spoils_multiget: dict[str, str] = field(default_factory=dict)  # href to "xml", "500" or "400"
     ignores_filters: bool = False  # Yandex: objects that nobody asked for come along
+    unquotes: bool = False  # the answers to a multiget spell `@` what the lists spell `%40`; RFC 3986 makes them one
     shuffles: bool = False  # Yandex: nothing is sorted
     freebusy_status: int = 504  # Yandex 504, iCloud 400, Google 403
     lists_removed: bool = False  # Radicale: the first report names what was removed, as 404
@@ -349,8 +350,9 @@ class _Handler(web.RequestHandler):
             etag, raw = self.server.objects[href]
             # Bytes that are no text of XML go through as they are: so do servers that look at no object.
             text = escape(raw.decode(errors="surrogateescape")) + ("\x0b" if spoilt == "xml" else "")
+            shown = href.replace("%40", "@") if quirks.unquotes else href
             parts.append(
-                _found(href, f"<d:getetag>{escape(etag)}</d:getetag><c:calendar-data>{text}</c:calendar-data>")
+                _found(shown, f"<d:getetag>{escape(etag)}</d:getetag><c:calendar-data>{text}</c:calendar-data>")
             )
         if quirks.ignores_filters:
             parts.append(_found(calendar + "unasked.ics", f"<c:calendar-data>{_UNASKED}</c:calendar-data>"))

@@ -75,7 +75,7 @@ YANDEX = KnownServer(
         others=((_YANDEX_HOME + "inbox/", "<c:schedule-inbox/>"), (_YANDEX_HOME + "outbox/", "<c:schedule-outbox/>")),
         hosts=("caldav.yandex.test",),
     ),
-    lambda: Quirks(page_size=200, ignores_filters=True, shuffles=True, freebusy_status=504),
+    lambda: Quirks(page_size=200, ignores_filters=True, unquotes=True, shuffles=True, freebusy_status=504),
     writes=_as_published,
     touches=_as_touched,
 )
