@@ -1,0 +1,1 @@
+"""Telegram accounts and the gateway that holds them."""

@@ -1,0 +1,167 @@
+"""Leases on shards of accounts: at most one gateway process holds a shard, and knows by itself when it does not any more.
+
+A lease stands in the database, under its clock, with a fence that rises at each change of hands. It cannot fence Telegram.
+So the holder also keeps a deadline on its own steady clock, `margin_s` before the lease can end: past it every line of the
+process is cut (switchboard.services.telegram.hosting), nothing is sent and nothing stored.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from switchboard.db.engine import Database
+from switchboard.db.repositories.telegram import ShardRepository, database_now
+from switchboard.domain.telegram.sharding import fair_share
+from switchboard.errors import TransientError
+
+FORGET_AFTER = timedelta(minutes=10)
+
+
+class LeaseLostError(TransientError):
+    """The shard is somebody else's, or may be soon: stop at once, without another word to Telegram or the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTimes:
+    """Seconds: how long a lease lasts, how often it is renewed, and how long before its end the holder lets go."""
+
+    lease_s: float = 20.0
+    renew_s: float = 5.0
+    margin_s: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not 0 < 2 * self.renew_s < self.lease_s - self.margin_s:
+            raise ValueError("a lease must outlive two renewals and its margin")
+
+
+def steady_s() -> float:
+    """Seconds on a clock that only goes forward, also while the machine sleeps where the system has such a clock."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if boottime is None else time.clock_gettime(boottime)
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """What a renewal left in our hands: shard -> fence, and how many of them are above our fair share."""
+
+    fences: Mapping[int, int]
+    above_share: int
+
+
+class Leases:
+    """The leases of one gateway. Safe to use from every thread; `renew`, `release` and `leave` wait for the database."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        *,
+        owner: str,
+        host: str,
+        times: LeaseTimes | None = None,
+        steady: Callable[[], float] = steady_s,
+    ) -> None:
+        self.times = times or LeaseTimes()
+        self.owner = owner
+        self._database = database
+        self._clock = clock
+        self._host = host
+        self._steady = steady
+        self._lock = threading.Lock()
+        self._fences: Mapping[int, int] = {}
+        self._deadline = 0.0
+
+    def prepare(self) -> None:
+        """Make the rows of the shards; once, at the start."""
+        with self._database.write() as session:
+            ShardRepository(session).prepare()
+
+    def renew(self, *, accounts: int) -> Renewed:
+        """Lengthen our leases and take what is free, up to our share; say that we live, with so many `accounts` open."""
+        begun = self._steady()
+        lease = timedelta(seconds=self.times.lease_s)
+        with self._database.write() as session:
+            shards = ShardRepository(session)
+            now = database_now(session, self._clock())
+            shards.see_gateway(self.owner, self._host, accounts, now)
+            share = fair_share(shards.live_gateways(now - lease))
+            fences = shards.renew(self.owner, now + lease)
+            if len(fences) < share:
+                fences |= shards.take(self.owner, limit=share - len(fences), now=now, until=now + lease)
+            shards.forget_gateways(now - FORGET_AFTER)
+        with self._lock:
+            self._fences = fences
+            self._deadline = begun + self.times.lease_s - self.times.margin_s
+        return Renewed(fences, max(0, len(fences) - share))
+
+    def release(self, shards: Collection[int]) -> None:
+        """Give shards back, after their accounts were disconnected."""
+        with self._lock:
+            self._fences = {shard: fence for shard, fence in self._fences.items() if shard not in shards}
+        with self._database.write() as session:
+            ShardRepository(session).release(self.owner, shards)
+
+    def leave(self) -> None:
+        """Give everything back and end."""
+        with self._lock:
+            shards, self._fences = tuple(self._fences), {}
+        with self._database.write() as session:
+            repository = ShardRepository(session)
+            repository.release(self.owner, shards)
+            repository.forget_gateway(self.owner)
+
+    def drop(self) -> None:
+        """Hold nothing any more, as far as this process is concerned, until the next renewal says otherwise."""
+        with self._lock:
+            self._fences, self._deadline = {}, 0.0
+
+    def remaining_s(self) -> float:
+        """Seconds until everything must be let go; below 0 when it is late. Infinity while nothing is held."""
+        with self._lock:
+            return self._deadline - self._steady() if self._fences else float("inf")
+
+    def fence_of(self, shard: int) -> Fence | None:
+        """Our fence on a shard; None where it is not ours."""
+        with self._lock:
+            number = self._fences.get(shard)
+        return None if number is None else Fence(self, shard, number)
+
+    def is_valid(self, shard: int, number: int) -> bool:
+        """Whether the lease with this fence is ours by our own clock."""
+        with self._lock:
+            return self._fences.get(shard) == number and self._steady() < self._deadline
+
+    def lock(self, session: Session, shard: int, number: int) -> bool:
+        """Whether it is ours by the database, which keeps it so until the transaction ends."""
+        return ShardRepository(session).holds(self.owner, shard, number, database_now(session, self._clock()))
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The right to act for the accounts of one shard, as long as it lasts."""
+
+    leases: Leases
+    shard: int
+    number: int
+
+    @property
+    def valid(self) -> bool:
+        """Whether it lasts by our own clock: free of charge, ask right before each send."""
+        return self.leases.is_valid(self.shard, self.number)
+
+    def check(self) -> None:
+        """LeaseLostError where it does not last."""
+        if not self.valid:
+            raise LeaseLostError(f"shard {self.shard} is not ours any more")
+
+    def hold(self, session: Session) -> None:
+        """LeaseLostError where it does not last by the database; nobody takes the shard before this transaction ends."""
+        self.check()
+        if not self.leases.lock(session, self.shard, self.number):
+            raise LeaseLostError(f"shard {self.shard} is not ours any more")

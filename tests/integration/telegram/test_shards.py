@@ -1,0 +1,248 @@
+"""Leases on shards: one holder at a time, on both databases, whatever stops or is slow."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from switchboard.db.engine import Database
+from switchboard.db.models import TelegramGateway, TelegramShard
+from switchboard.domain.telegram.sharding import SHARDS
+from switchboard.services.telegram.shards import LeaseLostError, Leases, LeaseTimes, steady_s
+
+TIMES = LeaseTimes(lease_s=20, renew_s=5, margin_s=6)
+
+
+class Steady:
+    """A steady clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def steady() -> Steady:
+    return Steady()
+
+
+class Gateways:
+    """Makes gateways over one database."""
+
+    def __init__(self, database: Database, steady: Steady) -> None:
+        self.database = database
+        self._steady = steady
+        self._names = (f"gateway-{number}" for number in itertools.count(1))
+
+    def new(self) -> Leases:
+        leases = Leases(
+            self.database,
+            lambda: datetime.now(UTC),
+            owner=next(self._names),
+            host="test",
+            times=TIMES,
+            steady=self._steady,
+        )
+        leases.prepare()
+        return leases
+
+    def end_leases(self, of: Leases) -> None:
+        """As if the time of all its leases had passed, in the database."""
+        with self.database.write() as session:
+            session.execute(
+                update(TelegramShard)
+                .where(TelegramShard.owner == of.owner)
+                .values(leased_until=datetime.now(UTC) - timedelta(seconds=1))
+            )
+            session.execute(
+                update(TelegramGateway)
+                .where(TelegramGateway.id == of.owner)
+                .values(seen_at=datetime.now(UTC) - timedelta(seconds=TIMES.lease_s + 1))
+            )
+
+
+@pytest.fixture
+def gateways(database: Database, steady: Steady) -> Gateways:
+    return Gateways(database, steady)
+
+
+def test_one_gateway_holds_every_shard(gateways: Gateways) -> None:
+    renewed = gateways.new().renew(accounts=0)
+    assert renewed.fences == dict.fromkeys(range(SHARDS), 1)
+    assert renewed.above_share == 0
+
+
+def test_a_second_gateway_gets_its_half_once_the_first_gives_it_back_and_never_a_shard_twice(
+    gateways: Gateways,
+) -> None:
+    first, second = gateways.new(), gateways.new()
+    first.renew(accounts=0)
+    assert second.renew(accounts=0).fences == {}
+
+    held = first.renew(accounts=0)
+    assert held.above_share == 32
+    first.release(sorted(held.fences)[32:])
+
+    assert len(first.renew(accounts=0).fences) == 32
+    mine = second.renew(accounts=0).fences
+    assert sorted(mine) == list(range(32, SHARDS))
+    assert set(mine.values()) == {2}
+    assert first.fence_of(40) is None
+
+
+def test_a_shard_of_a_killed_gateway_is_taken_when_its_lease_is_over_and_with_a_new_fence(gateways: Gateways) -> None:
+    first, second = gateways.new(), gateways.new()
+    first.renew(accounts=3)
+    assert second.renew(accounts=0).fences == {}
+    gateways.end_leases(first)
+    assert second.renew(accounts=0).fences == dict.fromkeys(range(SHARDS), 2)
+
+
+def test_a_lease_that_ended_is_still_ours_while_nobody_took_it_and_lost_once_somebody_did(
+    gateways: Gateways, steady: Steady
+) -> None:
+    first, second = gateways.new(), gateways.new()
+    first.renew(accounts=0)
+    fence = first.fence_of(7)
+    assert fence is not None
+    gateways.end_leases(first)
+    assert len(first.renew(accounts=0).fences) == SHARDS
+    fence.check()
+
+    gateways.end_leases(first)
+    second.renew(accounts=0)
+    assert first.renew(accounts=0).fences == {}
+    with pytest.raises(LeaseLostError):
+        fence.check()
+
+
+def test_the_holder_lets_go_before_its_lease_can_end(gateways: Gateways, steady: Steady) -> None:
+    leases = gateways.new()
+    leases.renew(accounts=0)
+    fence = leases.fence_of(0)
+    assert fence is not None
+    steady.now_s += TIMES.lease_s - TIMES.margin_s - 0.01
+    fence.check()
+    assert leases.remaining_s() > 0
+    steady.now_s += 0.02
+    assert not fence.valid
+    assert leases.remaining_s() < 0
+    with gateways.database.write() as session, pytest.raises(LeaseLostError):
+        fence.hold(session)
+
+
+def test_the_time_that_a_renewal_takes_is_counted_against_its_lease(gateways: Gateways, steady: Steady) -> None:
+    leases = gateways.new()
+    clock = itertools.chain((steady.now_s,), itertools.repeat(steady.now_s + 8))
+    leases._steady = lambda: next(clock)
+    leases.renew(accounts=0)
+    assert leases.remaining_s() == pytest.approx(TIMES.lease_s - TIMES.margin_s - 8)
+
+
+def test_a_fence_that_is_old_in_the_database_stores_nothing_though_its_own_clock_stood_still(
+    gateways: Gateways,
+) -> None:
+    """A process that was stopped for a minute, on a machine whose clock stood still with it."""
+    first, second = gateways.new(), gateways.new()
+    first.renew(accounts=0)
+    fence = first.fence_of(5)
+    assert fence is not None
+    gateways.end_leases(first)
+    with gateways.database.write() as session, pytest.raises(LeaseLostError):
+        fence.hold(session)
+    second.renew(accounts=0)
+    assert fence.valid  # it cannot know
+    with gateways.database.write() as session, pytest.raises(LeaseLostError):
+        fence.hold(session)
+    taken = second.fence_of(5)
+    assert taken is not None
+    with gateways.database.write() as session:
+        taken.hold(session)
+
+
+def test_nobody_takes_a_shard_while_its_holder_is_storing(gateways: Gateways) -> None:
+    first, second = gateways.new(), gateways.new()
+    first.renew(accounts=0)
+    fence = first.fence_of(5)
+    assert fence is not None
+    taking = threading.Thread(target=second.renew, kwargs={"accounts": 0})
+    with gateways.database.write() as session:
+        fence.hold(session)
+        if gateways.database.dialect == "postgresql":
+            gateways_lease_ended_meanwhile(gateways, first, except_shard=5)
+        taking.start()
+        taking.join(0.5)
+    taking.join(20)
+    assert not taking.is_alive()
+    assert second.fence_of(5) is None
+
+
+def gateways_lease_ended_meanwhile(gateways: Gateways, of: Leases, *, except_shard: int) -> None:
+    """End the leases of all shards whose rows are not locked."""
+    with gateways.database.write() as session:
+        session.execute(
+            update(TelegramShard)
+            .where(TelegramShard.owner == of.owner, TelegramShard.shard != except_shard)
+            .values(leased_until=datetime.now(UTC) - timedelta(seconds=1))
+        )
+
+
+def test_many_gateways_at_once_share_without_an_overlap(gateways: Gateways) -> None:
+    every = [gateways.new() for _ in range(5)]
+
+    def live(leases: Leases) -> None:
+        for _ in range(6):
+            renewed = leases.renew(accounts=0)
+            if renewed.above_share:
+                leases.release(sorted(renewed.fences)[len(renewed.fences) - renewed.above_share :])
+
+    threads = [threading.Thread(target=live, args=(leases,)) for leases in every]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for leases in every:
+        renewed = leases.renew(accounts=0)
+        leases.release(sorted(renewed.fences)[len(renewed.fences) - renewed.above_share :])
+    owned = [shard for leases in every for shard in leases.renew(accounts=0).fences]
+    assert len(owned) == len(set(owned))
+    with gateways.database.read() as session:
+        assert set(session.scalars(select(TelegramShard.owner))) <= {None, *(leases.owner for leases in every)}
+    assert set(owned) == set(range(SHARDS))
+
+
+def test_a_gateway_that_leaves_leaves_nothing_behind(gateways: Gateways) -> None:
+    first, second = gateways.new(), gateways.new()
+    first.renew(accounts=0)
+    first.leave()
+    assert first.fence_of(0) is None
+    assert len(second.renew(accounts=0).fences) == SHARDS
+    with gateways.database.read() as session:
+        assert list(session.scalars(select(TelegramGateway.id))) == [second.owner]
+
+
+def test_what_was_dropped_is_nobodys_until_it_is_renewed(gateways: Gateways) -> None:
+    leases = gateways.new()
+    leases.renew(accounts=0)
+    fence = leases.fence_of(1)
+    assert fence is not None
+    leases.drop()
+    assert not fence.valid
+    assert leases.remaining_s() == float("inf")
+    leases.renew(accounts=0)
+    assert fence.valid
+
+
+def test_times_that_leave_no_room_for_a_failed_renewal_are_refused() -> None:
+    with pytest.raises(ValueError, match="outlive"):
+        LeaseTimes(lease_s=10, renew_s=4, margin_s=3)
+
+
+def test_the_steady_clock_goes_forward() -> None:
+    assert steady_s() <= steady_s()
