@@ -254,6 +254,28 @@ def test_the_users_zone_moves_no_all_day_meeting() -> None:
     assert moved.kind is ChangeKind.MOVED
 
 
+@pytest.mark.parametrize("rule", ["", "\nRRULE:FREQ=WEEKLY"])
+@pytest.mark.parametrize(
+    "times",
+    [
+        "DTSTART;VALUE=DATE:20260305",
+        "DTSTART:20260305T233000\nDURATION:PT1H",
+        "DTSTART;TZID=Europe/Berlin:20260305T100000\nDURATION:PT1H",  # in the reader's own zone, and not because of it
+        "DTSTART;TZID=Nowhere:20260305T100000\nDURATION:PT1H",
+        "DTSTART:20260305T100000Z\nDURATION:PT1H",
+    ],
+)
+@pytest.mark.parametrize("zone", ["America/Santiago", "Asia/Tokyo", "Pacific/Apia"])
+def test_a_reader_who_moves_to_another_zone_has_moved_no_meeting(times: str, rule: str, zone: str) -> None:
+    event = f"UID:e\n{times}{rule}\nSUMMARY:Fair"
+    before, after = shown(event, zone="Europe/Berlin"), shown(event, zone=zone)
+    snapshot = Snapshot(1, before, after, until=BEFORE[1]).read_in(ZoneInfo(zone))
+    assert find_changes([snapshot], NOW) == ()
+    assert snapshot.before[:8] == after[:8]
+    moved = replace(snapshot, after=shown(event.replace("20260305", "20260306"), zone=zone))
+    assert [one.kind for one in find_changes([moved], NOW)] == [ChangeKind.MOVED]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "kind"),
     [
