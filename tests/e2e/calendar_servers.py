@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from sandbox.caldav import running_radicale
+from sandbox.caldav.faulty import LOGIN, running_faulty
 from sandbox.caldav.meetings import CalendarDesk
 from sandbox.caldav.radicale import free_port
 from sandbox.caldav.storage import make_calendar
@@ -102,4 +103,38 @@ class XandikosCalendars:
         return CalendarDesk(self.url, "", path="user/calendars/{calendar}")
 
 
-CalendarServer = RadicaleCalendars | XandikosCalendars
+class FaultyCalendars:
+    """The twin that misbehaves on demand: one login with one calendar, which everybody connects. It ends with its tests."""
+
+    checks_passwords = True
+
+    def __init__(self, _folder: Path) -> None:
+        self._running = ExitStack()
+        self.server = self._running.enter_context(running_faulty())
+        self.server.password = PASSWORD
+        self.port, self.url = self.server.port, self.server.url
+
+    def start(self) -> None:
+        raise NotImplementedError("this twin takes another port each time")
+
+    def stop(self) -> None:
+        """From now on connections are refused."""
+        self._running.close()
+
+    def login(self, person: str) -> str:
+        return LOGIN
+
+    def calendar_url(self, person: str) -> str:
+        return self.server.calendar_url
+
+    def make_calendar(self, person: str) -> None:
+        """It is there."""
+
+    def set_password(self, person: str, password: str) -> None:
+        self.server.password = password
+
+    def desk(self, person: str) -> CalendarDesk:
+        raise NotImplementedError("objects are put into this twin directly")
+
+
+CalendarServer = RadicaleCalendars | XandikosCalendars | FaultyCalendars

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from sandbox.mattermost.twin import MattermostTwin
-from tests.e2e.calendar_servers import RadicaleCalendars, XandikosCalendars
+from tests.e2e.calendar_servers import CalendarServer, FaultyCalendars, RadicaleCalendars, XandikosCalendars
 from tests.e2e.deployment import Deployment, ShiftedClock
 from tests.servers import PostgresServer, running_valkey
 
+CALENDARS: dict[str, Callable[[Path], CalendarServer]] = {
+    "radicale": RadicaleCalendars,
+    "xandikos": XandikosCalendars,
+    "faulty": FaultyCalendars,
+}
 COMBINATIONS = [
     pytest.param(("postgresql", "radicale"), id="postgresql-radicale"),
     pytest.param(("postgresql", "xandikos"), id="postgresql-xandikos", marks=pytest.mark.full),
@@ -36,8 +41,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             url = stack.enter_context(server.database())
         valkey = stack.enter_context(running_valkey(folder / "valkey"))
         twin = stack.enter_context(MattermostTwin.running(clock=ShiftedClock()))
-        kind = RadicaleCalendars if calendars == "radicale" else XandikosCalendars
-        calendar_server = kind(folder / "calendars")
+        calendar_server = CALENDARS[calendars](folder / "calendars")
         stack.callback(calendar_server.stop)
         deployment = Deployment(folder, url, valkey, calendar_server, twin)
         stack.callback(deployment.close)

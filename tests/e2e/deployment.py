@@ -38,8 +38,10 @@ from switchboard.db.engine import Database
 from switchboard.db.models import (
     Calendar,
     CalendarAccount,
+    CalendarAnswer,
     CalendarReminder,
     CalendarSnapshot,
+    CalendarStatus,
     CalendarSubscriber,
     Delivery,
     DeliveryState,
@@ -62,12 +64,14 @@ from tests.servers import ROOT, ValkeyServer, dies_with_parent
 
 SECRET_KEY = "a-secret-key-of-the-tests-0123456789"
 TICK = tuple(str(entry["task"]) for entry in SCHEDULE.values() if int(entry.get("every_s", 3600)) <= 60)
-POLLS, AGENDAS, REMINDERS, CHANGES, LEDGER = (
+POLLS, AGENDAS, REMINDERS, CHANGES, LEDGER, STATUSES, ANSWERS = (
     "calendar.accounts.scan_due",
     "calendar.agendas.scan_due",
     "calendar.reminders.scan_due",
     "calendar.changes.scan_due",
     "delivery.ledger.scan_open",
+    "calendar.statuses.scan_due",
+    "calendar.answers.scan_open",
 )
 SEND = "delivery.mattermost.send"
 POSTS: dict[str, Any] = {"method": "POST", "path": "/api/v4/posts"}
@@ -129,6 +133,7 @@ class Deployment:
             calendar_poll_seconds=3600,
             log_format="json",
             worker_threads=6,
+            public_url="http://127.0.0.1:1",  # where buttons would be answered; nobody clicks them there
         )
         plan = make_plan(settings, sandbox=False, secrets=read_or_make(folder), any_ports=True)
         self._specs = {spec.name: spec for spec in plan.specs}
@@ -322,7 +327,7 @@ class Deployment:
             return session.scalar(text(waiting)) or 0
 
     def end_leases(self) -> None:
-        """As if the leases of everything that is held had ended, and the locks of killed tasks with them."""
+        """As if the leases of what is held (messages, statuses, answers) had ended, and the locks of killed tasks with them."""
         held = (DeliveryState.CLAIMED, DeliveryState.SENDING, DeliveryState.UNCERTAIN)
         with self.database.write() as session:
             session.execute(
@@ -330,6 +335,12 @@ class Deployment:
                 .where(Delivery.state.in_(held), Delivery.claimed_until.is_not(None))
                 .values(claimed_until=now() - timedelta(seconds=1))
             )
+            for held_row in (CalendarStatus, CalendarAnswer):
+                session.execute(
+                    update(held_row)
+                    .where(held_row.claimed_until.is_not(None))
+                    .values(claimed_until=now() - timedelta(seconds=1))
+                )
         self.end_locks()
 
     def end_locks(self) -> None:
