@@ -86,7 +86,7 @@ class _SharedFactsCollector(Collector):
         )
         yield _gauge(
             "deliveries_oldest_open_seconds",
-            "Age of the oldest open delivery",
+            "Age of the oldest open delivery, from when it could be sent",
             ("channel",),
             facts.oldest_open_age_s,
         )

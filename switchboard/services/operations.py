@@ -133,7 +133,7 @@ class Operations:
             return {
                 "open_deliveries": rows.open_delivery_counts(session),
                 "finished_deliveries": rows.finished_delivery_counts(session, since=now - FINISHED_WINDOW),
-                "oldest_open_age_s": _ages(rows.oldest_open_deliveries(session), now),
+                "oldest_open_age_s": _ages(rows.oldest_open_deliveries(session, now), now),
                 "calendar_accounts": rows.account_counts(session),
                 "heartbeat_age_s": _ages(heartbeats(session), now),
             }

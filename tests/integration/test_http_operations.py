@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from switchboard.db.engine import Database
 from switchboard.db.models import CalendarAccount, CalendarSubscriber, Delivery, DeliveryState
@@ -96,6 +96,14 @@ def test_facts_count_what_is_open_what_ended_lately_and_what_waits(
     assert facts.heartbeat_age_s == {"beat": 7.0}
     assert facts.queue_lengths == {"calendar": 2, "delivery": 0}
     assert facts.silent == ()
+
+
+def test_a_message_that_was_put_off_is_not_late_before_its_time(operations: Operations, database: Database) -> None:
+    _deliver(database, DeliveryState.PENDING)
+    with database.write() as session:
+        session.execute(update(Delivery).values(claimed_until=NOW + timedelta(hours=8)))
+    assert operations.facts(NOW).oldest_open_age_s == {}
+    assert operations.facts(NOW + timedelta(hours=8, seconds=5)).oldest_open_age_s == {"mattermost": 5.0}
 
 
 def test_facts_of_a_server_that_is_away_are_missing_and_the_others_are_there(database: Database) -> None:

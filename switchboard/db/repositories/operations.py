@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, and_, case, func, select
 from sqlalchemy.orm import Session
 
-from switchboard.db.models import OPEN_STATES, CalendarAccount, CalendarSubscriber, Delivery
+from switchboard.db.models import OPEN_STATES, CalendarAccount, CalendarSubscriber, Delivery, DeliveryState
 
 
 def account_rows(session: Session) -> Sequence[Row[CalendarAccount, str]]:
@@ -57,7 +57,9 @@ def finished_delivery_counts(session: Session, *, since: datetime) -> dict[tuple
     return {(channel, state): count for channel, state, count in rows}
 
 
-def oldest_open_deliveries(session: Session) -> dict[str, datetime]:
-    """When the oldest open delivery of each channel was entered."""
-    query = select(Delivery.channel, func.min(Delivery.created_at)).where(Delivery.state.in_(OPEN_STATES))
+def oldest_open_deliveries(session: Session, now: datetime) -> dict[str, datetime]:
+    """Since when the oldest open delivery of each channel could have been sent: entered, or put off until then."""
+    put_off = and_(Delivery.state == DeliveryState.PENDING, Delivery.claimed_until.is_not(None))
+    since = case((put_off, Delivery.claimed_until), else_=Delivery.created_at)
+    query = select(Delivery.channel, func.min(since)).where(Delivery.state.in_(OPEN_STATES), since <= now)
     return dict(session.execute(query.group_by(Delivery.channel)).all())
