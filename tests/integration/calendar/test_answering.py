@@ -1,4 +1,4 @@
-"""An answer from the click to the calendar server and back into the message, on both databases, over an odd server."""
+"""An answer from the click to the calendar server and back into the message, over an odd server."""
 
 from __future__ import annotations
 
@@ -200,9 +200,11 @@ class Life:
             return [details["own_partstat"] for details in found]
 
 
-@pytest.fixture
-def life(database: Database, faulty: FaultyServer) -> Life:
-    return Life(database, faulty)
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.full)])
+def life(request: pytest.FixtureRequest, faulty: FaultyServer) -> Iterator[Life]:
+    database = Database(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url"))
+    yield Life(database, faulty)
+    database.dispose()
 
 
 # --- which messages ask -------------------------------------------------------------------------------------------
@@ -286,7 +288,8 @@ def test_an_invitation_to_a_series_answers_all_of_it_and_a_reminder_one_meeting(
     assert life.live() == []
 
 
-def test_the_last_wish_wins_and_the_same_wish_writes_nothing(life: Life) -> None:
+def test_the_last_wish_wins_and_the_same_wish_writes_nothing(database: Database, faulty: FaultyServer) -> None:
+    life = Life(database, faulty)
     post = life.invite(invitation("Plan"))
     life.click(post, Reply.ACCEPTED)
     life.click(post, Reply.ACCEPTED)
@@ -298,7 +301,8 @@ def test_the_last_wish_wins_and_the_same_wish_writes_nothing(life: Life) -> None
     assert life.puts() == 2
 
 
-def test_what_somebody_else_changed_meanwhile_is_kept_and_told(life: Life) -> None:
+def test_what_somebody_else_changed_meanwhile_is_kept_and_told(database: Database, faulty: FaultyServer) -> None:
+    life = Life(database, faulty)
     post = life.invite(invitation("Plan"))
     theirs = invitation("Plan", "LOCATION:Room 7\r\nX-THEIRS:1\r\n", at="20261126T100000Z")
     life.faulty.quirks.edits.append(lambda: life.faulty.touch("0.ics", theirs))
