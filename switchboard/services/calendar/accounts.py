@@ -380,11 +380,11 @@ class CalendarAccounts:
                 setattr(subscriber, name, value)
             subscriber.updated_at = now
             subscriber.changes_held_until = None  # the next scan asks the new quiet hours
-            DeliveryRepository(session).wake(f"mattermost:{subscriber.mattermost_user_id}", now)
             schedule_next(subscriber, now)
             session.flush()
             accounts = _expand_anew(session, subscriber_id) if zone_changed else []
             rearm(session, subscriber_id, now)
+            DeliveryRepository(session).wake(f"mattermost:{subscriber.mattermost_user_id}", now)
             audit.record(
                 session,
                 actor=actor,

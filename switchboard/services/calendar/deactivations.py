@@ -78,6 +78,9 @@ class Deactivations:
             schedule_next(subscriber, now)
             session.flush()
             rearm(session, subscriber_id, now)
+            if subscriber.deactivated_at is not None:
+                subject = f"mattermost:{subscriber.mattermost_user_id}"
+                DeliveryRepository(session).give_up(subject, reason=REASON, now=now)
             audit.record(
                 session,
                 actor="mattermost",
@@ -100,12 +103,11 @@ def _everybody() -> Select[int, str, datetime | None, bool]:
 
 
 def _stop(session: Session, subscriber: CalendarSubscriber, now: datetime) -> str:
-    """Pause what is polled, and give up what was not sent yet."""
+    """Pause what is polled; what was not sent yet is given up."""
     subscriber.deactivated_at = now
     for account in _accounts(session, subscriber):
         if account.state == ACTIVE:
             account.state, account.reason, account.paused_at = PAUSED, REASON, now
-    DeliveryRepository(session).give_up(f"mattermost:{subscriber.mattermost_user_id}", reason=REASON, now=now)
     return "deactivated"
 
 
