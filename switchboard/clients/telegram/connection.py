@@ -22,20 +22,13 @@ from telethon.sessions import StringSession
 from switchboard import __version__
 from switchboard.clients.telegram import errors
 from switchboard.clients.telegram.data_centre import NUMBER, DataCentre
+from switchboard.domain.telegram.sessions import Application
 from switchboard.domain.telegram.states import Reason
 
 CONNECT_TIMEOUT_S = 20.0
 CALL_TIMEOUT_S = 30.0
 CLOSE_TIMEOUT_S = 5.0
 DEVICE = "Switchboard"
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Application:
-    """The pair of my.telegram.org with which a client introduces itself."""
-
-    api_id: int
-    api_hash: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import sqlite3
 from pathlib import Path
 
-from telethon.crypto import AuthKey
-from telethon.sessions import StringSession
-
-from switchboard.clients.telegram.connection import read_session
-from switchboard.clients.telegram.errors import SessionLostError
+from switchboard.domain.telegram.sessions import KEY_BYTES, pack
 from switchboard.errors import InvalidInputError
-
-KEY_BYTES = 256
 
 
 def read_session_file(path: Path) -> str:
@@ -27,24 +20,7 @@ def read_session_file(path: Path) -> str:
         raise refusal from None
     if row is None or not isinstance(row[3], bytes) or len(row[3]) != KEY_BYTES or not any(row[3]):
         raise refusal
-    session = StringSession()
-    session.set_dc(int(row[0]), str(row[1]), int(row[2]))
-    session.auth_key = AuthKey(row[3])
     try:
-        return str(session.save())
-    except ValueError:
+        return pack(int(row[0]), str(row[1]), int(row[2]), row[3])
+    except (TypeError, ValueError):
         raise refusal from None
-
-
-def key_digest(session: str) -> str:
-    """SHA-256 of the session's key, as hexadecimal: tells two sessions apart and nothing else.
-
-    InvalidInputError for a string that is no session.
-    """
-    try:
-        key = read_session(session).auth_key
-    except SessionLostError:
-        key = None
-    if key is None:
-        raise InvalidInputError("this is no session string of a signed-in account", field="session")
-    return hashlib.sha256(key.key).hexdigest()

@@ -56,11 +56,12 @@ class ShardRepository:
         )
         return {row[0]: row[1] for row in rows}
 
-    def release(self, owner: str, shards: Collection[int]) -> None:
-        """Give these back, so that others may take them at once."""
+    def release(self, owner: str, shards: Collection[int] | None) -> None:
+        """Give these (None: all) back, so that others may take them at once."""
+        ours = TelegramShard.owner == owner
         self._session.execute(
             update(TelegramShard)
-            .where(TelegramShard.owner == owner, TelegramShard.shard.in_(shards))
+            .where(ours if shards is None else and_(ours, TelegramShard.shard.in_(shards)))
             .values(owner=None, leased_until=None)
         )
 

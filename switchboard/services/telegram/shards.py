@@ -46,16 +46,12 @@ def steady_s() -> float:
     return time.monotonic() if boottime is None else time.clock_gettime(boottime)
 
 
-@dataclass(frozen=True, slots=True)
-class Renewed:
-    """What a renewal left in our hands: shard -> fence, and how many of them are above our fair share."""
-
-    fences: Mapping[int, int]
-    above_share: int
-
-
 class Leases:
-    """The leases of one gateway. Safe to use from every thread; `renew`, `release` and `leave` wait for the database."""
+    """The leases of one gateway. Safe to use from every thread.
+
+    `renew`, `release` and `leave` wait for the database, one after the other: else the end of a renewal could bring back
+    what was released meanwhile. All else waits for nothing.
+    """
 
     def __init__(
         self,
@@ -73,6 +69,7 @@ class Leases:
         self._clock = clock
         self._host = host
         self._steady = steady
+        self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._fences: Mapping[int, int] = {}
         self._deadline = 0.0
@@ -82,39 +79,50 @@ class Leases:
         with self._database.write() as session:
             ShardRepository(session).prepare()
 
-    def renew(self, *, accounts: int) -> Renewed:
-        """Lengthen our leases and take what is free, up to our share; say that we live, with so many `accounts` open."""
-        begun = self._steady()
-        lease = timedelta(seconds=self.times.lease_s)
-        with self._database.write() as session:
-            shards = ShardRepository(session)
-            now = database_now(session, self._clock())
-            shards.see_gateway(self.owner, self._host, accounts, now)
-            share = fair_share(shards.live_gateways(now - lease))
-            fences = shards.renew(self.owner, now + lease)
-            if len(fences) < share:
-                fences |= shards.take(self.owner, limit=share - len(fences), now=now, until=now + lease)
-            shards.forget_gateways(now - FORGET_AFTER)
-        with self._lock:
-            self._fences = fences
-            self._deadline = begun + self.times.lease_s - self.times.margin_s
-        return Renewed(fences, max(0, len(fences) - share))
+    def renew(self, *, accounts: int) -> int:
+        """Lengthen our leases and take what is free, up to our share; return how many we hold above it.
+
+        Says that we live, with so many `accounts` open.
+        """
+        with self._turn:
+            begun = self._steady()
+            lease = timedelta(seconds=self.times.lease_s)
+            with self._database.write() as session:
+                shards = ShardRepository(session)
+                now = database_now(session, self._clock())
+                shards.see_gateway(self.owner, self._host, accounts, now)
+                share = fair_share(shards.live_gateways(now - lease))
+                fences = shards.renew(self.owner, now + lease)
+                if len(fences) < share:
+                    fences |= shards.take(self.owner, limit=share - len(fences), now=now, until=now + lease)
+                shards.forget_gateways(now - FORGET_AFTER)
+            with self._lock:
+                self._fences = fences
+                self._deadline = begun + self.times.lease_s - self.times.margin_s
+            return max(0, len(fences) - share)
 
     def release(self, shards: Collection[int]) -> None:
         """Give shards back, after their accounts were disconnected."""
-        with self._lock:
-            self._fences = {shard: fence for shard, fence in self._fences.items() if shard not in shards}
-        with self._database.write() as session:
-            ShardRepository(session).release(self.owner, shards)
+        with self._turn:
+            with self._lock:
+                self._fences = {shard: fence for shard, fence in self._fences.items() if shard not in shards}
+            with self._database.write() as session:
+                ShardRepository(session).release(self.owner, shards)
 
     def leave(self) -> None:
         """Give everything back and end."""
+        with self._turn:
+            self.drop()
+            with self._database.write() as session:
+                repository = ShardRepository(session)
+                repository.release(self.owner, None)
+                repository.forget_gateway(self.owner)
+
+    @property
+    def shards(self) -> frozenset[int]:
+        """The shards that are ours."""
         with self._lock:
-            shards, self._fences = tuple(self._fences), {}
-        with self._database.write() as session:
-            repository = ShardRepository(session)
-            repository.release(self.owner, shards)
-            repository.forget_gateway(self.owner)
+            return frozenset(self._fences)
 
     def drop(self) -> None:
         """Hold nothing any more, as far as this process is concerned, until the next renewal says otherwise."""

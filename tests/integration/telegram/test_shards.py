@@ -72,10 +72,23 @@ def gateways(database: Database, steady: Steady) -> Gateways:
     return Gateways(database, steady)
 
 
+def held(leases: Leases) -> dict[int, int]:
+    """Shard -> fence."""
+    fences = ((shard, leases.fence_of(shard)) for shard in leases.shards)
+    return {shard: fence.number for shard, fence in fences if fence is not None}
+
+
+def share(leases: Leases) -> None:
+    """What a host does every few seconds."""
+    above = leases.renew(accounts=0)
+    if above:
+        leases.release(sorted(leases.shards)[-above:])
+
+
 def test_one_gateway_holds_every_shard(gateways: Gateways) -> None:
-    renewed = gateways.new().renew(accounts=0)
-    assert renewed.fences == dict.fromkeys(range(SHARDS), 1)
-    assert renewed.above_share == 0
+    leases = gateways.new()
+    assert leases.renew(accounts=0) == 0
+    assert held(leases) == dict.fromkeys(range(SHARDS), 1)
 
 
 def test_a_second_gateway_gets_its_half_once_the_first_gives_it_back_and_never_a_shard_twice(
@@ -83,25 +96,27 @@ def test_a_second_gateway_gets_its_half_once_the_first_gives_it_back_and_never_a
 ) -> None:
     first, second = gateways.new(), gateways.new()
     first.renew(accounts=0)
-    assert second.renew(accounts=0).fences == {}
+    second.renew(accounts=0)
+    assert second.shards == frozenset()
 
-    held = first.renew(accounts=0)
-    assert held.above_share == 32
-    first.release(sorted(held.fences)[32:])
+    assert first.renew(accounts=0) == 32
+    first.release(range(32, SHARDS))
 
-    assert len(first.renew(accounts=0).fences) == 32
-    mine = second.renew(accounts=0).fences
-    assert sorted(mine) == list(range(32, SHARDS))
-    assert set(mine.values()) == {2}
+    assert first.renew(accounts=0) == 0
+    assert first.shards == frozenset(range(32))
+    second.renew(accounts=0)
+    assert held(second) == dict.fromkeys(range(32, SHARDS), 2)
     assert first.fence_of(40) is None
 
 
 def test_a_shard_of_a_killed_gateway_is_taken_when_its_lease_is_over_and_with_a_new_fence(gateways: Gateways) -> None:
     first, second = gateways.new(), gateways.new()
     first.renew(accounts=3)
-    assert second.renew(accounts=0).fences == {}
+    second.renew(accounts=0)
+    assert held(second) == {}
     gateways.end_leases(first)
-    assert second.renew(accounts=0).fences == dict.fromkeys(range(SHARDS), 2)
+    second.renew(accounts=0)
+    assert held(second) == dict.fromkeys(range(SHARDS), 2)
 
 
 def test_a_lease_that_ended_is_still_ours_while_nobody_took_it_and_lost_once_somebody_did(
@@ -112,12 +127,14 @@ def test_a_lease_that_ended_is_still_ours_while_nobody_took_it_and_lost_once_som
     fence = first.fence_of(7)
     assert fence is not None
     gateways.end_leases(first)
-    assert len(first.renew(accounts=0).fences) == SHARDS
+    first.renew(accounts=0)
+    assert len(first.shards) == SHARDS
     fence.check()
 
     gateways.end_leases(first)
     second.renew(accounts=0)
-    assert first.renew(accounts=0).fences == {}
+    first.renew(accounts=0)
+    assert held(first) == {}
     with pytest.raises(LeaseLostError):
         fence.check()
 
@@ -198,9 +215,7 @@ def test_many_gateways_at_once_share_without_an_overlap(gateways: Gateways) -> N
 
     def live(leases: Leases) -> None:
         for _ in range(6):
-            renewed = leases.renew(accounts=0)
-            if renewed.above_share:
-                leases.release(sorted(renewed.fences)[len(renewed.fences) - renewed.above_share :])
+            share(leases)
 
     threads = [threading.Thread(target=live, args=(leases,)) for leases in every]
     for thread in threads:
@@ -208,9 +223,10 @@ def test_many_gateways_at_once_share_without_an_overlap(gateways: Gateways) -> N
     for thread in threads:
         thread.join(60)
     for leases in every:
-        renewed = leases.renew(accounts=0)
-        leases.release(sorted(renewed.fences)[len(renewed.fences) - renewed.above_share :])
-    owned = [shard for leases in every for shard in leases.renew(accounts=0).fences]
+        share(leases)
+    for leases in every:
+        share(leases)
+    owned = [shard for leases in every for shard in leases.shards]
     assert len(owned) == len(set(owned))
     with gateways.database.read() as session:
         assert set(session.scalars(select(TelegramShard.owner))) <= {None, *(leases.owner for leases in every)}
@@ -222,9 +238,25 @@ def test_a_gateway_that_leaves_leaves_nothing_behind(gateways: Gateways) -> None
     first.renew(accounts=0)
     first.leave()
     assert first.fence_of(0) is None
-    assert len(second.renew(accounts=0).fences) == SHARDS
+    second.renew(accounts=0)
+    assert len(second.shards) == SHARDS
     with gateways.database.read() as session:
         assert list(session.scalars(select(TelegramGateway.id))) == [second.owner]
+
+
+def test_a_renewal_never_brings_back_what_was_released_while_it_ran(gateways: Gateways) -> None:
+    leases = gateways.new()
+    for _ in range(20):
+        leases.renew(accounts=0)
+        renewing = threading.Thread(target=leases.renew, kwargs={"accounts": 0})
+        releasing = threading.Thread(target=leases.release, args=(range(32),))
+        renewing.start()
+        releasing.start()
+        renewing.join(20)
+        releasing.join(20)
+        with gateways.database.read() as session:
+            ours = select(TelegramShard.shard).where(TelegramShard.owner == leases.owner)
+            assert leases.shards == frozenset(session.scalars(ours))
 
 
 def test_what_was_dropped_is_nobodys_until_it_is_renewed(gateways: Gateways) -> None:
