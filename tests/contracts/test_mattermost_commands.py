@@ -20,6 +20,7 @@ from sandbox.caldav.faulty import LOGIN, FaultyServer, running_faulty
 from sandbox.mattermost import MattermostTwin, Settings
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient
+from switchboard.clients.host_limits import HostBusyError
 from switchboard.clients.mattermost_admin import MattermostAdminClient
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
@@ -77,6 +78,7 @@ class Office:
     url: str
     now: datetime = NOW
     queue: FakeQueue = field(default_factory=FakeQueue)
+    calendar_host: Any = None
 
     def __post_init__(self) -> None:
         self.box = SecretBox([KEY])
@@ -103,7 +105,9 @@ class Office:
         self.desk = Desk(conversation, self.tickets, self.drawing, self.replies, self.client, lambda: self.now)
 
     def open_server(self, url: str, login: str, password: str) -> CaldavClient:
-        return CaldavClient(url, login, password, guard=self.guard, timeout_s=1.0, deadline_s=3.0)
+        return CaldavClient(
+            url, login, password, guard=self.guard, timeout_s=1.0, deadline_s=3.0, gate=self.calendar_host
+        )
 
     def app(self) -> Flask:
         services = OurServices(
@@ -443,6 +447,19 @@ def test_the_zone_is_found_by_typing_a_city(office: Office, anna: Actor) -> None
     }
     items = anna.call("POST", "/actions/dialogs/lookup", body).json()["items"]
     assert items == [{"text": "Europe/Moscow", "value": "Europe/Moscow"}]
+
+
+class RestingHost:
+    def enter(self, url: str) -> None:
+        raise HostBusyError("it rests", retry_after_s=900)
+
+
+def test_who_connects_at_a_host_that_takes_no_more_is_told_when_to_try_again(office: Office, anna: Actor) -> None:
+    office.calendar_host = RestingHost()
+    anna.type("connections connect")
+    answer = anna.submit(server=office.caldav.url, login=LOGIN, password=office.caldav.password, zone=ZONE)
+    assert "15 min" in answer["error"]
+    assert (office.caldav.requests, office.accounts.list_accounts()) == ([], [])
 
 
 def test_update_keeps_the_password_when_none_is_entered_and_wants_one_for_another_login(

@@ -12,6 +12,7 @@ import redis
 from sandbox.caldav.faulty import CALENDAR, LOGIN, FaultyServer
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient
+from switchboard.clients.host_limits import HostBusyError
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.errors import LockBusyError
@@ -46,12 +47,27 @@ class Told:
 
 
 @dataclass
+class Host:
+    """The host's turns; `busy_s` seconds without one."""
+
+    busy_s: float = 0.0
+
+    def enter(self, url: str) -> None:
+        if self.busy_s:
+            raise HostBusyError("no turn", retry_after_s=self.busy_s)
+
+    def rest(self, url: str, seconds: float) -> None:
+        raise AssertionError("the server asked for no rest")
+
+
+@dataclass
 class Desk:
     errands: Errands
     accounts: CalendarAccounts
     locks: LockFactory
     told: Told
     server: FaultyServer
+    host: Host
 
     def connect(self) -> int:
         request = ConnectRequest(self.server.url, LOGIN, self.server.password, "anna")
@@ -61,10 +77,10 @@ class Desk:
 @pytest.fixture
 def desk(sqlite_url: str, faulty: FaultyServer, valkey: str) -> Iterator[Desk]:
     database = Database(sqlite_url)
-    guard = AddressGuard([f"127.0.0.1:{faulty.port}"])
+    guard, host = AddressGuard([f"127.0.0.1:{faulty.port}"]), Host()
 
     def open_server(url: str, login: str, password: str) -> CaldavClient:
-        return CaldavClient(url, login, password, guard=guard, timeout_s=0.5, deadline_s=2)
+        return CaldavClient(url, login, password, guard=guard, timeout_s=0.5, deadline_s=2, gate=host)
 
     accounts = CalendarAccounts(database, open_server, BOX, OnePerson(ANNA), guard, lambda: NOW)
     polling = CalendarPolling(database, open_server, BOX, CalendarNotices(database), lambda: NOW, poll_period_s=120)
@@ -72,7 +88,7 @@ def desk(sqlite_url: str, faulty: FaultyServer, valkey: str) -> Iterator[Desk]:
     speakers = Speakers(accounts, Subscribers(database), OnePerson(ANNA))
     with redis.Redis.from_url(valkey, socket_timeout=5) as client:
         locks = LockFactory(client)
-        yield Desk(Errands(accounts, polling, speakers, told, locks, lambda: NOW), accounts, locks, told, faulty)
+        yield Desk(Errands(accounts, polling, speakers, told, locks, lambda: NOW), accounts, locks, told, faulty, host)
     database.dispose()
 
 
@@ -90,6 +106,16 @@ def test_a_refresh_waits_for_a_poll_under_way(desk: Desk) -> None:
     with desk.locks.require(f"calendar-account:{account}"), pytest.raises(LockBusyError):
         desk.errands.refresh("u-anna", "sealed")
     assert desk.told.said == []
+
+
+def test_a_refresh_without_a_turn_at_the_host_says_when_to_try_again(desk: Desk) -> None:
+    desk.connect()
+    desk.host.busy_s = 600.0
+    assert desk.errands.refresh("u-anna", "sealed") == []
+    assert "takes no more requests from us just now" in desk.told.said[0]
+    assert "10 min" in desk.told.said[0]
+    desk.errands.check_account("u-anna", "sealed")
+    assert "no more requests" in desk.told.said[1]
 
 
 def test_the_check_says_whether_the_server_accepts_us_and_what_the_store_knows(desk: Desk) -> None:

@@ -137,7 +137,11 @@ def test_processes_share_one_window_and_every_request_is_counted(valkey: str) ->
         for _ in range(2)
     ]
     assert [process.stdout.readline() for process in processes if process.stdout] == ["ready\n", "ready\n"]
-    answers = [process.communicate("go\n", timeout=60)[0].split() for process in processes]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    answers = [process.communicate(timeout=60)[0].split() for process in processes]
     passed = [int(count) for count, _, _ in answers]
     seconds = max(float(last) for _, _, last in answers) - min(float(first) for _, first, _ in answers)
     assert all(passed)
