@@ -458,7 +458,7 @@ def test_who_connects_at_a_host_that_takes_no_more_is_told_when_to_try_again(off
     office.calendar_host = RestingHost()
     anna.type("connections connect")
     answer = anna.submit(server=office.caldav.url, login=LOGIN, password=office.caldav.password, zone=ZONE)
-    assert "15 min" in answer["error"]
+    assert "15 мин" in answer["error"]
     assert (office.caldav.requests, office.accounts.list_accounts()) == ([], [])
 
 
