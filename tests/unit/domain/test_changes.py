@@ -180,6 +180,16 @@ def test_a_series_put_off_beyond_what_was_known_of_it_is_moved() -> None:
     assert change.kind is ChangeKind.MOVED
 
 
+def test_a_series_whose_known_meetings_are_all_excluded_is_cancelled_and_not_put_off() -> None:
+    weekly = DAILY.replace("20260303", "20260301").replace("COUNT=6", "COUNT=12")
+    excluded = [NOW.date() - timedelta(days=1) + timedelta(weeks=week) for week in range(1, 9)]
+    dates = ",".join(f"{day:%Y%m%d}T100000" for day in excluded)
+    after = shown(
+        weekly + f"EXDATE;TZID=Europe/Berlin:{dates}", window=(NOW - timedelta(days=31), NOW + timedelta(days=70))
+    )
+    assert told(changes(shown(weekly), after)) == [("cancelled", "Standup", 8)]
+
+
 def test_the_weekday_of_half_a_series_moves() -> None:
     twice = DAILY.replace("COUNT=6", "COUNT=8;BYDAY=TU,FR")
     [change] = changes(shown(twice), shown(twice.replace("TU,FR", "TU,TH")))
