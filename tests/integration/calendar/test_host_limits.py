@@ -14,14 +14,17 @@ import pytest
 import redis
 
 from sandbox.caldav.faulty import LOGIN, FaultyServer
+from switchboard import wiring
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient
 from switchboard.clients.host_limits import LONGEST_REST_S, HostBusyError, HostLimits, host_of
 from switchboard.clients.redis import connect_redis
 from switchboard.db.engine import Database
 from switchboard.deadlines import DeadlinePassedError, deadline_in
+from switchboard.errors import LockBusyError
 from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest, Person, ServerBusyError
 from switchboard.services.calendar.polling import PollOutcome
+from tasks.calendar.accounts import poll
 from tests.integration.calendar.test_polling import BOX, PERIOD_S, Desk, event
 from tests.servers import ROOT, dies_with_parent, free_port, running_valkey
 
@@ -318,3 +321,32 @@ def test_who_connects_while_the_host_is_at_its_limit_is_told_so(desk: Desk) -> N
     with pytest.raises(ServerBusyError) as caught:
         accounts.connect(ConnectRequest(desk.server.url, LOGIN, desk.server.password, "anna"), actor="test")
     assert caught.value.retry_after_s == 600
+
+
+# In a deployment.
+
+
+@pytest.fixture
+def deployment(valkey: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The composition root over the Valkey, without a database."""
+    monkeypatch.setenv("REDIS_URL", valkey)
+    cached = (wiring.settings, wiring.redis_client, wiring.locks, wiring.address_guard, wiring.calendar_hosts)
+    for build in cached:
+        build.cache_clear()
+    yield
+    wiring.redis_client().close()
+    for build in cached:
+        build.cache_clear()
+
+
+@pytest.mark.usefixtures("deployment")
+def test_connections_of_every_process_take_their_turns_in_redis() -> None:
+    wiring.calendar_hosts().rest(URL, 600)
+    with wiring.open_calendar_server(URL, LOGIN, "x") as connection, pytest.raises(HostBusyError):
+        connection.etags(URL)
+
+
+@pytest.mark.usefixtures("deployment")
+def test_an_account_is_polled_by_one_worker_at_a_time() -> None:
+    with wiring.locks().require("calendar-account:7"), pytest.raises(LockBusyError):
+        poll(account_id=7)
