@@ -349,4 +349,4 @@ def test_connections_of_every_process_take_their_turns_in_redis() -> None:
 @pytest.mark.usefixtures("deployment")
 def test_an_account_is_polled_by_one_worker_at_a_time() -> None:
     with wiring.locks().require("calendar-account:7"), pytest.raises(LockBusyError):
-        poll(account_id=7)
+        poll.run(account_id=7)
