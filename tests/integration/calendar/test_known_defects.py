@@ -108,7 +108,7 @@ PROVEN_ELSEWHERE = {
         f"{HERE}/test_reminders.py::test_cancelled_declined_and_all_day_meetings_remind_nobody",
     ),
     "back-to-back meetings: the status comes minutes late or flickers": (
-        f"{HERE}/test_statuses.py::test_back_to_back_and_overlapping_meetings_are_shown_once_and_restored_once",
+        f"{HERE}/test_status_rules.py::test_back_to_back_and_overlapping_meetings_are_shown_once_and_restored_once",
         f"{DOMAIN}/test_presence.py::test_blocks_are_the_minutes_that_some_busy_meeting_covers",
     ),
     "free time sets the status": (
