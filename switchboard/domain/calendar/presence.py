@@ -58,7 +58,7 @@ class Presence:
 def presence_at(slots: Iterable[Slot], now: datetime) -> Presence:
     """Whether somebody with these meetings is in one at `now`. A meeting lasts from its start to just before its end."""
     upcoming: datetime | None = None
-    for block in _blocks(slots):
+    for block in busy_blocks(slots):
         if block.begin > now:
             upcoming = block.begin
             break
@@ -67,7 +67,8 @@ def presence_at(slots: Iterable[Slot], now: datetime) -> Presence:
     return Presence(None, upcoming)
 
 
-def _blocks(slots: Iterable[Slot]) -> Iterable[Block]:
+def busy_blocks(slots: Iterable[Slot]) -> Iterable[Block]:
+    """The busy slots merged, in order; following blocks do not touch."""
     current: Block | None = None
     for slot in sorted((slot for slot in slots if slot.busy), key=lambda slot: slot.start):
         if current is not None and slot.start <= current.end:

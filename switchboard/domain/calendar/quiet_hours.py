@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from switchboard.domain.calendar.wall_clock import to_utc
+from switchboard.domain.calendar.wall_clock import parse_wall_time, to_utc
 from switchboard.errors import InvalidInputError
-
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2})")
 
 
 def quiet_hours_end(now: datetime, zone: ZoneInfo, begins: time | None, ends: time | None) -> datetime | None:
@@ -41,7 +38,7 @@ def parse_quiet_hours(begins: str, ends: str) -> tuple[time | None, time | None]
 
 
 def _clock(text: str, field: str) -> time:
-    match = _CLOCK.fullmatch(text.strip())
-    if match is None or int(match[1]) > 23 or int(match[2]) > 59:
+    found = parse_wall_time(text)
+    if found is None:
         raise InvalidInputError("quiet hours are two times like 22:00 and 08:00", field=field)
-    return time(int(match[1]), int(match[2]))
+    return found

@@ -7,6 +7,7 @@ shift on the days when clocks change.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -17,6 +18,7 @@ from switchboard.errors import InvalidInputError
 AGENDA_STEP = timedelta(minutes=15)
 AGENDA_USEFUL_FOR = timedelta(hours=4)
 EVERY_DAY = frozenset(range(7))
+_WALL_TIME = re.compile(r"(\d{1,2}):(\d{2})")
 
 
 def to_utc(local_date: date, at: time, zone: ZoneInfo) -> datetime:
@@ -78,6 +80,14 @@ def agenda_times() -> tuple[time, ...]:
     """What a user may choose: 00:00, 00:15, ... 23:45."""
     step = int(AGENDA_STEP.total_seconds()) // 60
     return tuple(time(minute // 60, minute % 60) for minute in range(0, 24 * 60, step))
+
+
+def parse_wall_time(text: str) -> time | None:
+    """`7:30` or `22:05` as a time; None for anything else."""
+    match = _WALL_TIME.fullmatch(text.strip())
+    if match is None or int(match[1]) > 23 or int(match[2]) > 59:
+        return None
+    return time(int(match[1]), int(match[2]))
 
 
 def parse_agenda_time(text: str) -> time:
