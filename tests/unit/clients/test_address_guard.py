@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from switchboard.clients.address_guard import AddressGuard, AddressInfo, is_public
+from switchboard.clients.address_guard import AddressGuard, AddressInfo, is_public, is_same_site
 from switchboard.errors import InvalidInputError
 
 
@@ -96,3 +96,31 @@ def test_an_exception_holds_for_its_host_and_port_alone() -> None:
 def test_other_spellings_of_loopback_are_refused_by_the_real_resolver(host: str) -> None:
     with pytest.raises((InvalidInputError, socket.gaierror)):
         AddressGuard().resolve(host, 443)
+
+
+@pytest.mark.parametrize(
+    ("host", "other", "expected"),
+    [
+        ("caldav.icloud.com", "p42-caldav.icloud.com", True),
+        ("caldav.icloud.com", "CALDAV.iCloud.com.", True),
+        ("icloud.com", "p42-caldav.icloud.com", True),
+        ("caldav.icloud.com.cn", "p42-caldav.icloud.com.cn", True),
+        ("caldav.icloud.com.cn", "caldav.other.com.cn", False),
+        ("calendar.example.co.uk", "calendar.evil.co.uk", False),
+        ("calendar.example.co.uk", "dav.example.co.uk", True),
+        ("caldav.icloud.com", "evil-icloud.com", False),
+        ("caldav.icloud.com", "icloud.com.evil.org", False),
+        ("caldav.icloud.com", "com", False),
+        ("com", "evil.com", False),
+        ("192.0.2.1", "192.0.2.1", True),
+        ("192.0.2.1", "203.0.2.1", False),
+        ("2001:db8::1", "2001:db8::2", False),
+        ("2001:db8::1", "2001:db8::1", True),
+        ("localhost", "localhost", True),
+        ("localhost", "evil.localhost", False),
+        ("", "evil.org", False),
+    ],
+)
+def test_a_password_may_go_to_hosts_of_the_same_registered_domain_alone(host: str, other: str, expected: bool) -> None:
+    assert is_same_site(host, other) is expected
+    assert is_same_site(other, host) is expected
