@@ -13,6 +13,16 @@ from switchboard.db.models.calendars import (
 )
 from switchboard.db.models.deliveries import OPEN_STATES, Delivery, DeliveryState
 from switchboard.db.models.mattermost import MattermostCommand, MattermostInstallation
+from switchboard.db.models.organisations import (
+    DocumentDelivery,
+    DocumentEvent,
+    EventState,
+    NoticeTemplate,
+    Organisation,
+    OrganisationCredential,
+    OrganisationTelegram,
+    Recipient,
+)
 from switchboard.db.models.statuses import CalendarStatus
 from switchboard.db.models.telegram import TelegramAccount, TelegramGateway, TelegramShard, TelegramSignIn
 from switchboard.db.models.upkeep import AuditEntry, FileChunk, Heartbeat, KeyCheck, StoredFile
@@ -33,11 +43,19 @@ __all__ = [
     "CalendarSubscriber",
     "Delivery",
     "DeliveryState",
+    "DocumentDelivery",
+    "DocumentEvent",
+    "EventState",
     "FileChunk",
     "Heartbeat",
     "KeyCheck",
     "MattermostCommand",
     "MattermostInstallation",
+    "NoticeTemplate",
+    "Organisation",
+    "OrganisationCredential",
+    "OrganisationTelegram",
+    "Recipient",
     "StoredFile",
     "TelegramAccount",
     "TelegramGateway",
