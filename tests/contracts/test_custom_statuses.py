@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -82,10 +82,11 @@ def test_without_the_right_only_ones_own_may_be_changed() -> None:
     with MattermostTwin.running() as twin:
         client = MattermostClient(twin.url, twin.bot_token)
         assert "edit_other_users" not in client.own_permissions()
-        for call in (
+        calls: list[Callable[[], None]] = [
             lambda: client.set_custom_status(twin.user_id("anna"), ours()),
             lambda: client.clear_custom_status(twin.user_id("anna")),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(RemoteRejectedError) as refused:
                 call()
             assert refused.value.status == 403
