@@ -10,7 +10,7 @@ from switchboard import wiring
 from switchboard.cli.output import say
 from switchboard.errors import ConfigError, InvalidInputError, PermanentError, TransientError
 from switchboard.processes.process_list import SAMPLES_VARIABLE
-from switchboard.services.calendar.accounts import ConnectRequest
+from switchboard.services.calendar.accounts import ConnectRequest, SubscriberSettings
 from switchboard.services.mattermost_commands import TRIGGERS
 
 app = typer.Typer(help="The sandbox that `run --sandbox` starts.", no_args_is_help=True)
@@ -23,7 +23,10 @@ SANDBOX_ADMIN_TOKEN = "SANDBOX_ADMIN_TOKEN"  # noqa: S105 - the name of a variab
 
 @app.command()
 def connect() -> None:
-    """Install the slash commands, connect the sample people and send each today's agenda; what stands is left alone."""
+    """Install the slash commands, connect the sample people and send each today's agenda; what stands is left alone.
+
+    Their status during meetings is on, which nobody else gets unasked: a newcomer is to see it happen.
+    """
     url, password = os.environ.get("SANDBOX_CALDAV_URL", ""), os.environ.get("SANDBOX_CALDAV_PASSWORD", "")
     if not url:
         raise ConfigError("the sandbox is not running here: start it with `make run`")
@@ -45,6 +48,9 @@ def connect() -> None:
         except (InvalidInputError, TransientError) as error:  # somebody changed the samples: the rest shall run
             say(f"@{person} was not connected: {error}")
             continue
+        wiring.calendar_accounts().configure(
+            connected.subscriber_id, SubscriberSettings(status_enabled=True), actor="sandbox"
+        )
         wiring.calendar_polling().poll(connected.account_id)
         wiring.calendar_expansion().expand_account(connected.account_id)
         wiring.agendas().send_today(connected.subscriber_id)
