@@ -360,7 +360,11 @@ function drawDialog(opened) {
     const label = el("label", "", `${element.display_name}${element.optional ? " (optional)" : ""}`);
     const made = element.type === "radio" ? radioGroup(element) : control(element);
     if (element.type !== "radio") { made.id = `field-${element.name}`; label.htmlFor = made.id; }
-    wrap.append(label, made);
+    if (element.type === "bool" && element.placeholder) {
+      const beside = el("label", "beside", element.placeholder);
+      beside.prepend(made, " ");
+      wrap.append(label, beside);
+    } else wrap.append(label, made);
     if (element.help_text) wrap.append(el("p", "muted", element.help_text));
     const error = el("p", "field-error");
     error.setAttribute("role", "alert");
