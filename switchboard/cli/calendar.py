@@ -165,9 +165,13 @@ def configure(
         bool | None, typer.Option(help="Show “In a meeting” as the user's status during meetings.")
     ] = None,
     quiet: Annotated[str | None, typer.Option(help="Quiet hours, for example 22:00-08:00, or `off`.")] = None,
+    working_hours: Annotated[
+        str | None, typer.Option(help="Hours whose free time the agenda names, for example 09:00-18:00, or `off`.")
+    ] = None,
 ) -> None:
     """Change what the account's user gets; agenda and reminders follow at once."""
-    quiet_from, quiet_until = (None, None) if quiet is None else _quiet_hours(quiet)
+    quiet_from, quiet_until = _hours(quiet, "quiet", "22:00-08:00")
+    work_from, work_until = _hours(working_hours, "working-hours", "09:00-18:00")
     settings = SubscriberSettings(
         zone=zone,
         locale=locale,
@@ -182,6 +186,8 @@ def configure(
         status_enabled=status,
         quiet_from=quiet_from,
         quiet_until=quiet_until,
+        work_from=work_from,
+        work_until=work_until,
     )
     for changed in wiring.calendar_accounts().configure(_view(account).subscriber_id, settings, actor="cli"):
         _expand(changed)
@@ -266,12 +272,15 @@ def _password() -> str:
     return getpass.getpass("App password: ")
 
 
-def _quiet_hours(text: str) -> tuple[str, str]:
+def _hours(text: str | None, field: str, example: str) -> tuple[str, str] | tuple[None, None]:
+    """Begin and end of what was given as `example` is; empty ones for `off`."""
+    if text is None:
+        return None, None
     if text.strip().lower() == "off":
         return "", ""
     begins, dash, ends = text.partition("-")
     if not (dash and begins.strip() and ends.strip()):
-        raise InvalidInputError(f"{text!r} are no quiet hours: write 22:00-08:00, or off", field="quiet")
+        raise InvalidInputError(f"{text!r} are no hours: write {example}, or off", field=field)
     return begins, ends
 
 

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from switchboard.domain.calendar.agenda import DayAgenda
 from switchboard.domain.calendar.conference import web_urls
 from switchboard.domain.calendar.occurrences import Attendee, Occurrence
+from switchboard.domain.calendar.presence import Block
 from switchboard.texts.locales import Texts
 from switchboard.texts.markdown import MAX_MESSAGE_CHARS, Button, Message, escape, link
 
@@ -20,8 +21,10 @@ _ROOM_FOR_ENDING = 200
 """Characters kept free at the end of a long agenda for the line that says how many more there are."""
 
 
-def agenda_message(agenda: DayAgenda, zone: ZoneInfo, locale: str) -> Message:
+def agenda_message(agenda: DayAgenda, zone: ZoneInfo, locale: str, free: Sequence[Block] = ()) -> Message:
     """The agenda of one day: all-day meetings first, then the others with times in `zone`; one line for an empty day.
+
+    `free` are the gaps to name, above the meetings.
 
     At most MAX_MESSAGE_CHARS long: what does not fit is counted in the last line.
     """
@@ -33,9 +36,19 @@ def agenda_message(agenda: DayAgenda, zone: ZoneInfo, locale: str) -> Message:
     count = len(agenda.all_day) + len(agenda.meetings)
     heading = texts.ngettext("{day}: {count} meeting", "{day}: {count} meetings", count, day=day)
     blocks = [f"#### {heading}"]
+    if free:
+        blocks.append(free_text(free, zone, texts))
     blocks += [_agenda_entry(texts, one, texts.gettext("all day")) for one in agenda.all_day]
     blocks += [_agenda_entry(texts, one, time_range(texts, one, agenda.local_date, zone)) for one in agenda.meetings]
     return Message(_fitted(texts, blocks))
+
+
+def free_text(gaps: Sequence[Block], zone: ZoneInfo, texts: Texts) -> str:
+    """`Free: 09:00–10:00, 11:30–14:00` in `zone`; empty for none."""
+    if not gaps:
+        return ""
+    shown = (f"{gap.begin.astimezone(zone):%H:%M}–{gap.end.astimezone(zone):%H:%M}" for gap in gaps)
+    return texts.gettext("Free: {times}", times=", ".join(shown))
 
 
 def reminder_message(occurrence: Occurrence, minutes: int, now: datetime, zone: ZoneInfo, locale: str) -> Message:

@@ -40,6 +40,9 @@ def notification_form_texts(texts: Texts) -> dict[str, str]:
         "quiet_from": texts.gettext("Quiet from"),
         "quiet_until": texts.gettext("Quiet until"),
         "quiet_help": texts.gettext("For example 22:00. Leave both empty for no quiet hours."),
+        "work_from": texts.gettext("Work from"),
+        "work_until": texts.gettext("Work until"),
+        "work_help": texts.gettext("The agenda names the free time between. Leave both empty not to."),
         "language": texts.gettext("Language"),
         "submit": texts.gettext("Save"),
     }
@@ -59,6 +62,11 @@ def bad_minutes_text(texts: Texts) -> str:
 def bad_quiet_hours_text(texts: Texts) -> str:
     """At a field of the quiet hours."""
     return texts.gettext("Write two different times, like 22:00 and 08:00, or leave both empty.")
+
+
+def bad_working_hours_text(texts: Texts) -> str:
+    """At a field of the working hours."""
+    return texts.gettext("Write two times of one day, like 09:00 and 18:00, or leave both empty.")
 
 
 def bad_time_text(texts: Texts) -> str:
@@ -123,10 +131,12 @@ def chosen_text(
     answers: bool,
     status: bool,
     quiet: tuple[str, str],
+    work: tuple[str, str],
     zone: str,
     texts: Texts,
 ) -> str:
-    """What is sent; an empty `agenda_time` or no minutes mean that it is off. `quiet` hours are HH:MM, or both empty."""
+    """What is sent; an empty `agenda_time` or no minutes mean that it is off. `quiet` hours and those of
+    `work` are HH:MM, or both empty."""
     lines = []
     if agenda_time:
         lines.append(
@@ -136,6 +146,8 @@ def chosen_text(
         )
         if not empty_days:
             lines.append(texts.gettext("- nothing on days without meetings"))
+        if all(work):
+            lines.append(texts.gettext("- free time between {begins} and {ends}", begins=work[0], ends=work[1]))
     else:
         lines.append(texts.gettext("- no agenda"))
     if minutes:
@@ -168,7 +180,8 @@ def scheduler_text(
 
     `next_reminder` is (when, title, start); `status` are lines about the custom status; `paused` are logins and reasons.
     """
-    lines = [texts.gettext("### What is planned"), chosen]
+    # The empty line ends the list of what was chosen: else the rest is read as a part of its last item.
+    lines = [texts.gettext("### What is planned"), chosen, ""]
     if next_agenda_at is not None:
         lines.append(texts.gettext("Next agenda: {when}", when=texts.moment(next_agenda_at, zone)))
     if next_reminder is not None:

@@ -545,6 +545,24 @@ def test_today_shows_everything_of_a_meeting_and_the_age_of_the_store(office: Of
     assert "declined" not in text
 
 
+def test_a_single_day_names_the_free_gaps_that_are_not_over(office: Office, anna: Actor) -> None:
+    account = office.connect("anna")
+    tomorrow = NOW + timedelta(days=1)
+    plans = (meeting("first", NOW + timedelta(hours=3)), meeting("second", NOW + timedelta(hours=6)))
+    office.meet(account, *plans, meeting("third", tomorrow))
+    for line, at, said in (
+        ("today", NOW, "Свободно: 09:00–12:00, 13:00–15:00, 16:00–18:00"),
+        ("today", NOW + timedelta(hours=5), "Свободно: 13:00–15:00, 16:00–18:00"),
+        ("today", NOW + timedelta(hours=10), ""),
+        ("current 22.11.2026", NOW, "Свободно: 10:00–18:00"),
+        ("current 23.11.2026", NOW, ""),
+        ("get_a_week", NOW, ""),
+    ):
+        office.now = at
+        found = [shown for shown in anna.type(f"calendars {line}")["text"].splitlines() if "Свободно" in shown]
+        assert found == ([said] if said else []), (line, at)
+
+
 def test_long_lists_are_paged_by_buttons(office: Office, anna: Actor) -> None:
     account = office.connect("anna")
     start = NOW + timedelta(hours=1)
@@ -620,6 +638,8 @@ def test_there_is_one_scheduler_and_create_on_it_offers_the_update(office: Offic
             answers=False,
             quiet_from="22:00",
             quiet_until="8:00",
+            work_from="10:00",
+            work_until="19:30",
         )
         == {}
     )
@@ -627,14 +647,16 @@ def test_there_is_one_scheduler_and_create_on_it_offers_the_update(office: Offic
     assert (found.agenda_time, found.weekdays, found.reminder_minutes, found.locale) == ("07:15", (1, 7), (15, 5), "uk")
     assert (found.changes_enabled, found.answers_enabled) == (True, False)
     assert (found.quiet_from, found.quiet_until) == ("22:00", "08:00")
+    assert (found.work_from, found.work_until) == ("10:00", "19:30")
     assert "Сповіщення збережено" in anna.seen()[-1]["message"]
 
 
 def test_errors_of_the_notification_dialog_stand_at_their_fields(office: Office, anna: Actor) -> None:
     office.connect("anna")
     anna.type("notifications update")
-    answer = anna.submit(calendars=[], agenda_time="07:10", weekdays=[], minutes="soon", quiet_from="25:00")
-    assert set(answer["errors"]) == {"calendars", "agenda_time", "weekdays", "minutes", "quiet_from"}
+    wrong = {"calendars": [], "agenda_time": "07:10", "weekdays": [], "minutes": "soon", "quiet_from": "25:00"}
+    answer = anna.submit(**wrong, work_until="08:00")
+    assert set(answer["errors"]) == {*wrong, "work_until"}
 
 
 def test_a_calendar_of_somebody_else_cannot_be_chosen(office: Office, anna: Actor) -> None:

@@ -171,7 +171,7 @@ def test_an_account_lives_from_connect_to_disconnect(
 
     configured = run(
         *("calendar", "configure", account, "--zone", "Asia/Omsk", "--locale", "uk", "--agenda-time", "07:15"),
-        *("--weekdays", "1,7", "--reminder-minutes", "15,5", "--no-empty-days"),
+        *("--weekdays", "1,7", "--reminder-minutes", "15,5", "--no-empty-days", "--working-hours", "10:00-16:30"),
     )
     assert configured.status == 0, configured.told
     with database.read() as session:
@@ -179,6 +179,7 @@ def test_an_account_lives_from_connect_to_disconnect(
         assert (subscriber.zone, subscriber.locale, f"{subscriber.agenda_time:%H:%M}") == ("Asia/Omsk", "uk", "07:15")
         assert (subscriber.weekdays, sorted(subscriber.reminder_minutes)) == ([1, 7], [5, 15])
         assert not subscriber.agenda_on_empty_days
+        assert (f"{subscriber.work_from}", f"{subscriber.work_until}") == ("10:00:00", "16:30:00")
 
     assert run("calendar", "agenda", account, "--send").status == 0
     assert run("calendar", "password", account).status == 0

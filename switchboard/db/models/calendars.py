@@ -22,6 +22,7 @@ class CalendarSubscriber(Base):
     `weekdays` are ISO numbers (1 Monday .. 7 Sunday); `next_agenda_at` is the instant of the next agenda, computed from wall
     time, and `next_agenda_date` the local date it is for; both are None while agendas are off. `quiet_from` and `quiet_until`
     are wall times, both None without quiet hours; `changes_held_until` is their end while change notices wait for it.
+    `work_from` and `work_until` are the wall times between which free time is named, both None where it is not.
     While `deactivated_at` is set, Mattermost does not let the person in: nothing is polled and nothing sent.
     """
 
@@ -46,6 +47,8 @@ class CalendarSubscriber(Base):
     quiet_from: Mapped[time | None]
     quiet_until: Mapped[time | None]
     changes_held_until: Mapped[datetime | None]
+    work_from: Mapped[time | None] = mapped_column(default=time(9))
+    work_until: Mapped[time | None] = mapped_column(default=time(18))
     deactivated_at: Mapped[datetime | None]
     next_agenda_at: Mapped[datetime | None] = mapped_column(index=True)
     next_agenda_date: Mapped[date | None]

@@ -22,6 +22,7 @@ from switchboard.db.repositories.calendars import ACTIVE, forget_objects
 from switchboard.db.repositories.deliveries import DeliveryRepository
 from switchboard.db.repositories.subscribers import lock_accounts, lock_subscriber
 from switchboard.db.upsert import insert_ignoring_conflicts
+from switchboard.domain.calendar.gaps import parse_working_hours
 from switchboard.domain.calendar.quiet_hours import parse_quiet_hours
 from switchboard.domain.calendar.reminders import clean_minutes
 from switchboard.domain.calendar.wall_clock import parse_agenda_time, parse_zone
@@ -170,7 +171,8 @@ class SubscriberSettings:
     """Changes to a user's settings; None leaves one as it is.
 
     `agenda_time` is HH:MM of the 15-minute grid, `weekdays` ISO numbers (1 Monday .. 7 Sunday), `locale` like `ru` or `en_GB`.
-    `quiet_from` and `quiet_until` are HH:MM and come together; both empty: no quiet hours.
+    `quiet_from` and `quiet_until` are HH:MM and come together; both empty: no quiet hours. So do `work_from` and `work_until`,
+    the working hours; both empty: no free time is named.
     """
 
     zone: str | None = None
@@ -186,6 +188,8 @@ class SubscriberSettings:
     status_enabled: bool | None = None
     quiet_from: str | None = None
     quiet_until: str | None = None
+    work_from: str | None = None
+    work_until: str | None = None
 
 
 class CalendarAccounts:
@@ -485,6 +489,12 @@ def _settings(settings: SubscriberSettings) -> dict[str, object]:
     if settings.quiet_from is not None or settings.quiet_until is not None:
         begins, ends = parse_quiet_hours(settings.quiet_from or "", settings.quiet_until or "")
         changes |= {"quiet_from": begins, "quiet_until": ends}
+    if settings.work_from is not None or settings.work_until is not None:
+        hours = parse_working_hours(settings.work_from or "", settings.work_until or "")
+        changes |= {
+            "work_from": None if hours is None else hours.begins,
+            "work_until": None if hours is None else hours.ends,
+        }
     return changes
 
 

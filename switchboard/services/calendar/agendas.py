@@ -14,6 +14,7 @@ from switchboard.db.models import CalendarAccount, CalendarOccurrence, CalendarS
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.db.repositories.heartbeats import beat
 from switchboard.domain.calendar.agenda import DayAgenda, select_day
+from switchboard.domain.calendar.gaps import WorkingHours, free_gaps
 from switchboard.domain.calendar.occurrences import Occurrence
 from switchboard.domain.calendar.reminders import agenda_key
 from switchboard.domain.calendar.wall_clock import AGENDA_USEFUL_FOR, agenda_is_still_useful, day_window, next_agenda
@@ -21,6 +22,7 @@ from switchboard.domain.portions import portions
 from switchboard.errors import NotFoundError
 from switchboard.logs import get_logger
 from switchboard.services.channels.channel import Obsolete, Rendered
+from switchboard.texts.markdown import Message
 from switchboard.texts.meetings import agenda_message
 
 KIND = "calendar.agenda"
@@ -69,7 +71,7 @@ class Agendas:
             subscriber = _subscriber(session, subscriber_id)
             zone = ZoneInfo(subscriber.zone)
             agenda = _day(session, subscriber, at.astimezone(zone).date())
-            return agenda_message(agenda, zone=zone, locale=subscriber.locale).text
+            return _message(agenda, subscriber, at).text
 
     def send_today(self, subscriber_id: int) -> datetime:
         """Make today's agenda due now and return when; the ledger still sends one a day at most. NotFoundError as above."""
@@ -95,7 +97,7 @@ class Agendas:
         agenda = _day(session, subscriber, day)
         if agenda.is_empty and not subscriber.agenda_on_empty_days:
             return Obsolete("an empty day, and empty days are switched off")
-        return Rendered(agenda_message(agenda, zone=zone, locale=subscriber.locale), address=subscriber.dm_channel_id)
+        return Rendered(_message(agenda, subscriber, now), address=subscriber.dm_channel_id)
 
 
 def schedule_next(subscriber: CalendarSubscriber, now: datetime) -> None:
@@ -158,6 +160,19 @@ def occurrences_between(session: Session, subscriber_id: int, start: datetime, e
 def _day(session: Session, subscriber: CalendarSubscriber, day: date) -> DayAgenda:
     zone = ZoneInfo(subscriber.zone)
     return select_day(occurrences_between(session, subscriber.id, *day_window(day, zone)), day, zone)
+
+
+def _message(agenda: DayAgenda, subscriber: CalendarSubscriber, now: datetime) -> Message:
+    zone = ZoneInfo(subscriber.zone)
+    free = free_gaps(agenda.meetings, agenda.local_date, working_hours(subscriber), zone, now)
+    return agenda_message(agenda, zone=zone, locale=subscriber.locale, free=free)
+
+
+def working_hours(subscriber: CalendarSubscriber) -> WorkingHours | None:
+    """Those in which the person wants free time named."""
+    if subscriber.work_from is None or subscriber.work_until is None:
+        return None
+    return WorkingHours(subscriber.work_from, subscriber.work_until)
 
 
 def _delivery(subscriber: CalendarSubscriber, day: date, fire_at: datetime) -> NewDelivery:

@@ -12,10 +12,13 @@ from sqlalchemy import select
 from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount, CalendarOccurrence, CalendarSubscriber
 from switchboard.domain.calendar.agenda import DayAgenda, select_day
+from switchboard.domain.calendar.gaps import free_gaps
 from switchboard.domain.calendar.occurrences import Occurrence
+from switchboard.domain.calendar.presence import Block
 from switchboard.domain.calendar.wall_clock import day_window, start_of_day
 from switchboard.domain.commands import DayRange
 from switchboard.errors import NotFoundError
+from switchboard.services.calendar.agendas import working_hours
 from switchboard.services.calendar.expansion import HORIZON, HORIZON_SLACK, PAST
 
 OccurrenceKey = tuple[str, str, datetime]  # UID, RECURRENCE-ID, start
@@ -27,7 +30,7 @@ class Listing:
 
     `calendars` are the names of the calendars that hold a meeting. `polled_at` is the oldest poll among the accounts, None
     while one was never read; `paused` tells that an account is not read any more. `complete` is False where the range
-    leaves what the store holds of repeating meetings.
+    leaves what the store holds of repeating meetings. `free` are the free gaps of a single day.
     """
 
     zone: ZoneInfo
@@ -37,6 +40,7 @@ class Listing:
     polled_at: datetime | None
     paused: bool
     complete: bool
+    free: tuple[Block, ...] = ()
 
 
 def occurrence_key(occurrence: Occurrence) -> OccurrenceKey:
@@ -54,10 +58,8 @@ class Listings:
     def read(self, mattermost_user_id: str, days: DayRange) -> Listing:
         """The meetings of a user's local days; NotFoundError for a user without a calendar."""
         with self._database.read() as session:
-            found = session.execute(
-                select(CalendarSubscriber.id, CalendarSubscriber.zone).where(
-                    CalendarSubscriber.mattermost_user_id == mattermost_user_id
-                )
+            found = session.scalars(
+                select(CalendarSubscriber).where(CalendarSubscriber.mattermost_user_id == mattermost_user_id)
             ).first()
             if found is None:
                 raise NotFoundError("this user has no calendar connected")
@@ -89,14 +91,17 @@ class Listings:
         polls = [account.last_polled_at for account in accounts]
         known = [moment for moment in polls if moment is not None]
         now = self._clock()
+        filled = tuple(_filled(occurrences, days, zone))
+        single = filled[0].meetings if filled and days.first == days.last else ()
         return Listing(
             zone=zone,
             range=days,
-            days=tuple(_filled(occurrences, days, zone)),
+            days=filled,
             calendars=calendars,
             polled_at=min(known) if known and len(known) == len(polls) else None,
             paused=any(account.state != "active" for account in accounts),
             complete=begin >= now - PAST and end <= now + HORIZON - HORIZON_SLACK,
+            free=free_gaps(single, days.first, working_hours(found), zone, now),
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time
 
 from sqlalchemy import select
 
@@ -16,7 +16,7 @@ from switchboard.services.calendar.statuses import StatusView, status_view
 class SubscriberView:
     """A user's settings. `agenda_time` is HH:MM, `weekdays` are ISO numbers (1 Monday), `next_agenda_at` is aware UTC.
 
-    Quiet hours are HH:MM too, both empty where there are none.
+    Quiet and working hours are HH:MM too, both empty where there are none.
     """
 
     id: int
@@ -34,6 +34,8 @@ class SubscriberView:
     status_enabled: bool
     quiet_from: str
     quiet_until: str
+    work_from: str
+    work_until: str
     next_agenda_at: datetime | None
 
     @property
@@ -80,8 +82,10 @@ class Subscribers:
                 changes_enabled=row.changes_enabled,
                 answers_enabled=row.answers_enabled,
                 status_enabled=row.status_enabled,
-                quiet_from=f"{row.quiet_from:%H:%M}" if row.quiet_from else "",
-                quiet_until=f"{row.quiet_until:%H:%M}" if row.quiet_until else "",
+                quiet_from=_wall_time(row.quiet_from),
+                quiet_until=_wall_time(row.quiet_until),
+                work_from=_wall_time(row.work_from),
+                work_until=_wall_time(row.work_until),
                 next_agenda_at=row.next_agenda_at,
             )
 
@@ -103,3 +107,7 @@ class Subscribers:
         if row is None:
             return None
         return NextReminder(fire_at=row.fire_at, title=str(row.details.get("title", "")), start=row.start_at)
+
+
+def _wall_time(at: time | None) -> str:
+    return "" if at is None else f"{at:%H:%M}"

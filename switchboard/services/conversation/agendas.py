@@ -27,6 +27,7 @@ from switchboard.services.conversation.speakers import Speaker
 from switchboard.texts import menu as words
 from switchboard.texts.listings import listing_notes, listing_pages, listing_title, page_text
 from switchboard.texts.locales import Texts
+from switchboard.texts.meetings import free_text
 
 
 class AgendaAnswers:
@@ -72,9 +73,10 @@ class AgendaAnswers:
             now=self._clock(),
             texts=texts,
         )
-        parts = [listing_title(days, len(meetings), texts), text, notes]
+        free = free_text(listing.free, listing.zone, texts) if page == 1 else ""
+        shown = "\n".join(part for part in (listing_title(days, len(meetings), texts), free, text) if part)
         rows = _page_buttons(days, page, len(pages), texts)
-        return Answer("\n".join(part for part in parts if part), rows)
+        return Answer("\n\n".join(part for part in (shown, notes) if part), rows)
 
     def submit_day(self, speaker: Speaker, entries: Entries) -> FormAnswer:
         """The day that was entered."""

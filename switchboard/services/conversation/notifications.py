@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from switchboard.domain.calendar.gaps import parse_working_hours
 from switchboard.domain.calendar.quiet_hours import parse_quiet_hours
 from switchboard.domain.calendar.reminders import clean_minutes
 from switchboard.domain.calendar.wall_clock import agenda_times, parse_agenda_time
@@ -95,6 +96,8 @@ class Notifications:
             status_enabled=switch_entry(entries, "status"),
             quiet_from=text_entry(entries, "quiet_from"),
             quiet_until=text_entry(entries, "quiet_until"),
+            work_from=text_entry(entries, "work_from"),
+            work_until=text_entry(entries, "work_until"),
         )
         expand = self._accounts.configure(speaker.subscriber.id, settings, actor=_actor(speaker))
         poll = self._watch(speaker, {int(one) for one in list_entry(entries, "calendars")})
@@ -108,6 +111,7 @@ class Notifications:
             answers=bool(settings.answers_enabled),
             status=bool(settings.status_enabled),
             quiet=(settings.quiet_from or "", settings.quiet_until or ""),
+            work=(settings.work_from or "", settings.work_until or ""),
             zone=speaker.zone,
             texts=texts,
         )
@@ -135,6 +139,7 @@ def describe(subscriber: SubscriberView, texts: Texts) -> str:
         answers=subscriber.answers_enabled,
         status=subscriber.status_enabled,
         quiet=(subscriber.quiet_from, subscriber.quiet_until),
+        work=(subscriber.work_from, subscriber.work_until),
         zone=subscriber.zone,
         texts=texts,
     )
@@ -189,6 +194,8 @@ def _form(speaker: Speaker, subscriber: SubscriberView) -> Form:
                 "quiet_from", said["quiet_from"], default=subscriber.quiet_from, help=said["quiet_help"], optional=True
             ),
             Field("quiet_until", said["quiet_until"], default=subscriber.quiet_until, optional=True),
+            Field("work_from", said["work_from"], default=subscriber.work_from, help=said["work_help"], optional=True),
+            Field("work_until", said["work_until"], default=subscriber.work_until, optional=True),
             Field("language", said["language"], "select", default=subscriber.locale, options=languages),
         ),
         submit_label=said["submit"],
@@ -230,6 +237,10 @@ def _errors(entries: Entries, speaker: Speaker) -> dict[str, str]:
         parse_quiet_hours(text_entry(entries, "quiet_from"), text_entry(entries, "quiet_until"))
     except InvalidInputError as error:
         errors[error.field] = words.bad_quiet_hours_text(texts)
+    try:
+        parse_working_hours(text_entry(entries, "work_from"), text_entry(entries, "work_until"))
+    except InvalidInputError as error:
+        errors[error.field] = words.bad_working_hours_text(texts)
     return errors
 
 

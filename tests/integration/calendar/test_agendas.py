@@ -181,7 +181,46 @@ def test_the_agenda_holds_the_local_day_over_all_watched_calendars(household: Ho
     household.clock.now = AT_EIGHT
     (post,) = [post for post in household.tick() if post.user == "anna"]
     assert "3 зустрічі" in post.text
-    assert [line.split("** ")[1] for line in post.text.splitlines()[1:]] == ["Fair", "Both", "Late"]
+    meetings = [line for line in post.text.splitlines() if line.startswith("- ")]
+    assert [line.split("** ")[1] for line in meetings] == ["Fair", "Both", "Late"]
+
+
+def free_lines(household: Household) -> list[str]:
+    """The lines about free time in what is sent now."""
+    return [line for post in household.tick() for line in post.text.splitlines() if "Free" in line or "Вільно" in line]
+
+
+def test_the_agenda_names_the_free_gaps_of_the_working_day(household: Household) -> None:
+    anna = household.person("anna", work_from=time(9, 30), work_until=time(17))
+    calendar = household.calendar(anna)
+    household.expand_all(
+        calendar,
+        meeting("Plan", datetime(2026, 3, 3, 9, 0, tzinfo=UTC)),
+        meeting("Talk", datetime(2026, 3, 3, 10, 15, tzinfo=UTC)),
+        meeting("Free", datetime(2026, 3, 3, 13, 0, tzinfo=UTC), "TRANSP:TRANSPARENT"),
+        meeting("No", datetime(2026, 3, 3, 14, 0, tzinfo=UTC), "ATTENDEE;PARTSTAT=DECLINED:mailto:anna@example.org"),
+    )
+    household.clock.now = AT_EIGHT
+    assert free_lines(household) == ["Free: 09:30–10:00, 12:15–17:00", "- **14:00–15:00** Free"]
+
+
+def test_nothing_is_free_by_name_without_gaps_meetings_or_working_hours(household: Household) -> None:
+    boris, clara = (household.person(name, work_from=time(10), work_until=time(11)) for name in ("boris", "clara"))
+    household.expand_all(household.calendar(boris), meeting("Plan", AT_EIGHT + timedelta(hours=2)))
+    household.expand_all(household.calendar(clara), ics("UID:fair\nDTSTART;VALUE=DATE:20260303\nSUMMARY:Fair"))
+    dora = household.person("dora")
+    household.expand_all(household.calendar(dora), meeting("Plan", AT_EIGHT + timedelta(hours=2)))
+    change(household, dora, work_from=None, work_until=None)
+    household.person("emil")
+    household.clock.now = AT_EIGHT
+    assert free_lines(household) == []
+
+
+def test_an_agenda_that_comes_late_names_no_gap_that_is_over(household: Household) -> None:
+    anna = household.person("anna", locale="uk")
+    household.expand_all(household.calendar(anna), meeting("Plan", AT_EIGHT + timedelta(hours=2)))
+    household.clock.now = AT_EIGHT + timedelta(hours=2)
+    assert free_lines(household) == ["Вільно: 11:00–18:00"]
 
 
 def test_todays_agenda_can_be_asked_for_and_is_still_sent_once(household: Household) -> None:

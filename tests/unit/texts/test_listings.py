@@ -30,10 +30,11 @@ ZONE = ZoneInfo("Europe/Moscow")
 START = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 EN = Texts.for_locale("en")
 LABEL_BYTES = 24  # server/public/model/integration_action.go
+HELP = ("server_help", "zone_help", "keep_password", "minutes_help", "quiet_help", "work_help", "status_help")
 LABELS = (
     *("connect_title", "update_title", "server", "login", "password", "zone", "title", "calendars", "agenda"),
     *("agenda_time", "weekdays", "empty_days", "reminders", "minutes", "language", "day", "period", "first", "last"),
-    *("changes", "answers", "quiet_from", "quiet_until"),
+    *("changes", "answers", "quiet_from", "quiet_until", "work_from", "work_until"),
 )
 
 
@@ -175,5 +176,5 @@ def test_labels_of_dialogs_are_as_short_as_the_server_takes_them(locale: str) ->
     assert said.keys() >= set(LABELS)
     for name in LABELS:
         assert len(said[name].encode()) <= LABEL_BYTES, (name, said[name])
-    for name in ("server_help", "zone_help", "keep_password", "minutes_help", "empty_days_switch", "agenda_switch"):
+    for name in (*HELP, "empty_days_switch", "agenda_switch"):
         assert len(said[name].encode()) <= 150, name
