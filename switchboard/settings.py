@@ -117,6 +117,12 @@ class Settings(BaseSettings):
     telegram_bot_token: SecretStr | None = Field(
         default=None, description="token of a bot that is looked after here alone, from @BotFather"
     )
+    telegram_lease_seconds: int = Field(
+        default=20,
+        ge=4,
+        le=300,
+        description="time after which the accounts of a dead `telegram` process are taken over",
+    )
     telegram_dc_address: str = Field(
         default="", description="host:port of a data centre of your own for tests; empty: Telegram's"
     )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import platform
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from redis import Redis
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +24,8 @@ from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.migrate import current_revision, head_revision
 from switchboard.db.repositories.heartbeats import heartbeats
+from switchboard.domain.telegram.sessions import Application
+from switchboard.domain.telegram.states import AccountState
 from switchboard.errors import ConfigError, SwitchboardError
 from switchboard.locks import LockFactory
 from switchboard.queues import QUEUES
@@ -55,8 +61,20 @@ from switchboard.services.operations import Operations
 from switchboard.services.people import MattermostPeople
 from switchboard.services.retention import Retention
 from switchboard.settings import Settings, load_settings
+from switchboard.services.telegram.accounts import AccountView as TelegramAccountView
+from switchboard.services.telegram.accounts import TelegramAccounts
+from switchboard.services.telegram.environment import Environment, EnvironmentAccounts
+from switchboard.services.telegram.records import Records
+from switchboard.services.telegram.shards import Leases, LeaseTimes
+from switchboard.services.telegram.sign_in import SignIns
+from switchboard.services.telegram.status import TelegramStatus
 
 TICK_EXPECTED_WITHIN = timedelta(seconds=60)
+if TYPE_CHECKING:  # Telethon costs 60 MiB, which only the process that holds accounts pays
+    from switchboard.services.telegram.auth_key import AuthKey
+    from switchboard.services.telegram.hosting import Host
+    from switchboard.services.telegram.session import Opener
+
 
 
 def utc_now() -> datetime:
@@ -363,6 +381,8 @@ def services() -> WebServices:
     """The container of the web process."""
     return WebServices(
         health=health(),
+    telegram_accounts: TelegramAccounts
+    telegram_sign_ins: SignIns
         operations=operations(),
         audit_log=audit_log(),
         files=files(),
@@ -384,9 +404,96 @@ def doctor_checks() -> list[Check]:
         Check(
             "mattermost",
             _check_mattermost,
+        telegram_accounts=telegram_accounts(),
+        telegram_sign_ins=telegram_sign_ins(),
+    )
+
+
+@cache
+def telegram_application() -> Application | None:
+    """The api_id and api_hash of accounts that have none of their own."""
+    api_id, api_hash = settings().telegram_api_id, settings().telegram_api_hash
+    return None if api_id is None or api_hash is None else Application(api_id, api_hash.get_secret_value())
+
+
+@cache
+def telegram_accounts() -> TelegramAccounts:
+    """Telegram accounts, for operators."""
+    return TelegramAccounts(
+        database(),
+        secret_box(),
+        utc_now,
+        application=telegram_application(),
+        import_dir=settings().telegram_import_dir,
+    )
+
+
+@cache
+def telegram_sign_ins() -> SignIns:
+    """Sign-ins of Telegram accounts."""
+    return SignIns(database(), secret_box(), utc_now, telegram_accounts())
+
+
+@cache
+def telegram_status() -> TelegramStatus:
+    """How Telegram stands."""
+    return TelegramStatus(database(), utc_now, telegram_accounts(), lease_s=float(settings().telegram_lease_seconds))
+
+
+def telegram_environment() -> Environment:
+    """The accounts that variables define."""
+    session, token = settings().telegram_string_session, settings().telegram_bot_token
+    return Environment(
+        database(),
+        secret_box(),
+        utc_now,
+        EnvironmentAccounts(
+            telegram_application(),
+            session=session.get_secret_value() if session is not None else None,
+            bot_token=token.get_secret_value() if token is not None else None,
+        ),
             "Set MATTERMOST_URL and MATTERMOST_TOKEN (a bot account's access token).",
             configured=bool(settings().mattermost_url),
         ),
+@cache
+def telegram_opener() -> Opener:
+    """Makes connections to Telegram, or to the data centre of the settings."""
+    from switchboard.clients.telegram.connection import Connection  # noqa: PLC0415  see above
+    from switchboard.clients.telegram.data_centre import own_data_centre  # noqa: PLC0415
+
+    data_centre = own_data_centre(settings().telegram_dc_address, settings().telegram_dc_key)
+    return lambda application, session, signing_in: Connection(application, session, data_centre, signing_in=signing_in)
+
+
+@cache
+def telegram_host() -> Host:
+    """The host of this process's Telegram accounts; not started."""
+    from switchboard.services.telegram.hosting import Host  # noqa: PLC0415  see above
+
+    leases = Leases(
+        database(),
+        utc_now,
+        owner=f"{os.getpid()}-{uuid.uuid4().hex[:12]}",
+        host=platform.node(),
+        times=LeaseTimes.of(float(settings().telegram_lease_seconds)),
+    )
+    return Host(
+        leases,
+        Records(database(), secret_box(), utc_now),
+        telegram_opener(),
+        database_threads=settings().database_connections - 1,  # the leases never wait for the accounts
+    )
+
+
+def make_telegram_auth_key(
+    phone: str, application: Application, *, ask_code: Callable[[str], str], ask_password: Callable[[str], str]
+) -> AuthKey:
+    """A new session string; nothing else here opens a session outside the gateway."""
+    from switchboard.services.telegram.auth_key import make_auth_key  # noqa: PLC0415  see above
+
+    return make_auth_key(telegram_opener(), application, phone, ask_code=ask_code, ask_password=ask_password)
+
+
         Check(
             "slash commands",
             _check_commands,
@@ -423,6 +530,20 @@ def _check_keys() -> str:
     keys().check()
     return f"all stored secrets open; {len(settings().secret_keys)} in the list"
 
+        Check(
+            "telegram gateway",
+            _check_telegram_gateway,
+            "Start the process `telegram`; look at its log.",
+            configured=bool(_telegram_accounts_to_check()),
+        ),
+        *(
+            Check(
+                f"telegram account {account.id} ({account.own_name or account.kind})",
+                partial(_check_telegram_account, account),
+                f"`python -m switchboard telegram sign-in {account.id}`, or `telegram start {account.id}`.",
+            )
+            for account in _telegram_accounts_to_check()
+        ),
 
 def _check_redis() -> str:
     facts = redis_client().info("server")
@@ -496,4 +617,29 @@ def audit_log() -> AuditLog:
 @cache
 def retention() -> Retention:
     """Erases what was kept long enough."""
+def _telegram_accounts_to_check() -> list[TelegramAccountView]:
+    try:
+        return telegram_accounts().list_accounts()
+    except (SwitchboardError, SQLAlchemyError):
+        return []  # the checks above say why
+
+
+def _check_telegram_gateway() -> str:
+    facts = telegram_status().facts()
+    if not facts.gateways:
+        raise WarningFound("no process holds the accounts")
+    if facts.shards_held < facts.shards:
+        raise WarningFound(f"{facts.shards - facts.shards_held} of {facts.shards} shards are in nobody's hands")
+    return f"{len(facts.gateways)} running, {sum(gateway.accounts for gateway in facts.gateways)} accounts open"
+
+
+def _check_telegram_account(account: TelegramAccountView) -> str:
+    said = f"{account.state} since {account.since:%Y-%m-%d %H:%M} UTC"
+    if account.reason_text:
+        said = f"{said}: {account.reason_text}"
+    if account.state in (AccountState.ONLINE, AccountState.STOPPED):
+        return said
+    raise WarningFound(said)
+
+
     return Retention(database(), keep=timedelta(days=settings().retention_days))

@@ -19,6 +19,7 @@ from celery.signals import celeryd_init, setup_logging, worker_shutting_down
 
 from beat_schedule import SCHEDULE
 from switchboard.clients.redis import CONNECT_TIMEOUT_S, SOCKET_TIMEOUT_S, tls_options
+from switchboard.domain.telegram.sharding import SHARD_QUEUES, shard_of
 from switchboard.errors import ConfigError
 from switchboard.logs import configure_logging
 from switchboard.queues import QUEUES
@@ -37,6 +38,8 @@ TASK_MODULES = (
     "tasks.calendar.statuses",
     "tasks.delivery.ledger",
     "tasks.delivery.mattermost",
+    "tasks.telegram.accounts",
+    "tasks.telegram.gateway",
     "tasks.upkeep.retention",
 )
 QUEUE_BY_TASK = {"calendar.occurrences.expand": "expansion"}  # all others: the first part of their name
@@ -93,7 +96,7 @@ def configuration() -> dict[str, Any]:
         "result_backend": None,
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": False,
-        "task_queues": {name: {"exchange": name, "routing_key": name} for name in QUEUES},
+        "task_queues": {name: {"exchange": name, "routing_key": name} for name in (*QUEUES, *SHARD_QUEUES)},
         "task_default_queue": "upkeep",
         "task_create_missing_queues": False,
         "task_routes": (route,),
@@ -124,9 +127,14 @@ def configuration() -> dict[str, Any]:
     }
 
 
-def route(name: str, *_details: object, **_more: object) -> dict[str, str] | None:
-    """The queue of a task, by its name; None for Celery's own tasks."""
+def route(name: str, _args: object = None, kwargs: Mapping[str, Any] | None = None, *_: object, **_more: object) -> Any:
+    """The queue of a task, by its name; None for Celery's own tasks.
+
+    What concerns one Telegram account goes to the queue of its shard, which the process that holds it consumes.
+    """
     family = name.partition(".")[0]
+    if family == "telegram" and kwargs and "account_id" in kwargs:
+        return {"queue": SHARD_QUEUES[shard_of(kwargs["account_id"])]}
     return None if family == "celery" else {"queue": QUEUE_BY_TASK.get(name, family)}
 
 

@@ -15,7 +15,7 @@ from switchboard.processes.embedded_valkey import valkey_process, valkey_url
 from switchboard.processes.generated_secrets import GeneratedSecrets
 from switchboard.processes.ports import PortChooser
 from switchboard.processes.process import FileReady, Phase, PortReady, ProcessSpec
-from switchboard.queues import PROCESS_QUEUES, THREAD_QUEUES
+from switchboard.queues import GATEWAY_QUEUES, PROCESS_QUEUES, THREAD_QUEUES
 from switchboard.settings import Settings, environment_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +24,7 @@ SANDBOX_PORT = 8065
 CALDAV_PORT = 5232
 WORKER_GRACE_S = 27.0  # workers finish what they hold within 25 s
 WEB_GRACE_S = 25.0  # it answers what is under way within 22 s
+GATEWAY_THREADS = 4  # its tasks only pass hints to its loop
 SAMPLES_VARIABLE = "SANDBOX_SAMPLES"  # `empty`: sample calendars without meetings, and nobody is connected to them
 READY_FILE_VARIABLE = "SWITCHBOARD_READY_FILE"  # read by tasks/readiness.py
 
@@ -194,6 +195,9 @@ class _Planner:
             ),
             self._worker("worker", "threads", settings.worker_threads, THREAD_QUEUES, environment, "tasks, on threads"),
             self._worker("expander", "prefork", 1, PROCESS_QUEUES, environment, "tasks under hard time limits"),
+            self._worker(
+                "telegram", "threads", GATEWAY_THREADS, GATEWAY_QUEUES, environment, "holds Telegram accounts"
+            ),
             ProcessSpec(
                 name="flower",
                 argv=_python("tasks.monitor"),

@@ -127,6 +127,9 @@ class Connection:
         with contextlib.suppress(OSError, asyncio.TimeoutError):
             await asyncio.wait_for(asyncio.shield(self.client.disconnect()), CLOSE_TIMEOUT_S)
         self.sever()
+        ended = self.client.disconnected
+        if ended.done() and not ended.cancelled():
+            ended.exception()  # it was asked for, so asyncio need not complain of it
 
     def sever(self) -> None:
         """Cut the line at once, from any thread, whatever the loop is doing; nothing more leaves this process on it."""
@@ -189,16 +192,19 @@ class _Line:
 
 
 class _DiscreetLogger(logging.Logger):
-    """Telethon's log without what it fills in: on some errors that is the whole request. What it raises, we say ourselves."""
+    """Telethon's warnings as debug lines, without what it fills in: on some errors that is the whole request.
+
+    What it raises, we say ourselves.
+    """
 
     def getChild(self, suffix: str) -> _DiscreetLogger:  # noqa: N802  the library's name
         return self
 
     def makeRecord(self, name: str, level: int, fn: str, lno: int, msg: object, *args: Any, **more: Any) -> Any:  # noqa: N802
-        return super().makeRecord(name, min(level, logging.INFO), fn, lno, str(msg).replace("%", "%%"), (), None)
+        return super().makeRecord(name, min(level, logging.DEBUG), fn, lno, msg, (), None)
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802
-        return level >= logging.WARNING and logging.getLogger().isEnabledFor(logging.INFO)
+        return level >= logging.WARNING and logging.getLogger().isEnabledFor(logging.DEBUG)
 
 
 _discreet = _DiscreetLogger("telethon")

@@ -126,7 +126,7 @@ def move(
     return True
 
 
-def touch(session: Session, account_id: int, **values: Any) -> bool:
+def touch(session: Session, account_id: int, /, **values: Any) -> bool:
     """Change an account in a way that its holder must look at. False: it is gone."""
     done = session.execute(
         update(TelegramAccount)

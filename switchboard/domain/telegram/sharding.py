@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 
 SHARDS = 64
+SHARD_QUEUES = tuple(f"telegram.{shard}" for shard in range(SHARDS))
+"""The queue of each shard's hints, consumed by the gateway that holds the shard."""
+
 _MULTIPLIER = 2_654_435_769  # 2^32 over the golden ratio: numbers in a row land far apart (Knuth, TAOCP 3, section 6.4)
 
 

@@ -127,7 +127,7 @@ class TelegramAccounts:
         """A bot, which the gateway signs in by its token. ConflictError when it is here already."""
         if not _BOT_TOKEN.fullmatch(token.strip()):
             raise InvalidInputError(
-                "this is no bot token: @BotFather gives one, for example 123456:AB...", field="token"
+                "this is no bot token: @BotFather gives one, a number, a colon and 35 letters", field="token"
             )
         token = token.strip()
         application = self._application_of(api_id, api_hash)

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.models import TelegramAccount, TelegramShard
-from switchboard.db.repositories.telegram import move, touch
+from switchboard.db.repositories.telegram import ShardRepository, move, touch
 from switchboard.domain.telegram.sessions import Application, key_digest
 from switchboard.domain.telegram.states import AccountKind, AccountState, Origin, Reason, Wanted
 from switchboard.errors import InvalidInputError
@@ -50,6 +50,7 @@ class Environment:
     def apply(self) -> None:
         """Make it so. Repeatable; two gateways that start at once do it one after the other."""
         with self._database.write() as session:
+            ShardRepository(session).prepare()
             session.scalar(select(TelegramShard.shard).where(TelegramShard.shard == 0).with_for_update())
             for kind, secret in (
                 (AccountKind.USER, self._accounts.session),

@@ -33,8 +33,7 @@ _log = get_logger(__name__)
 class Host:
     """Hosts the accounts of the shards that this process holds, from `start` to `stop`.
 
-    `on_shards` hears, on a thread of the host, which shards are held each time that changes. `database_threads` is how many
-    threads may wait for the database for the loop.
+    `database_threads` is how many threads may wait for the database for the loop.
     """
 
     def __init__(
@@ -45,7 +44,6 @@ class Host:
         *,
         inbox: Inbox | None = None,
         outbox: Outbox | None = None,
-        on_shards: Callable[[frozenset[int]], None] | None = None,
         database_threads: int = 3,
         look_s: float = LOOK_S,
     ) -> None:
@@ -54,7 +52,7 @@ class Host:
         self._opener = opener
         self._inbox = inbox
         self._outbox = outbox
-        self._on_shards = on_shards
+        self._on_shards: Callable[[frozenset[int]], None] | None = None
         self._database_threads = database_threads
         self._look_s = look_s
         self._lines = Lines()
@@ -72,8 +70,12 @@ class Host:
 
     # --- from any thread --------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Take shards and open their accounts, in threads of its own."""
+    def start(self, on_shards: Callable[[frozenset[int]], None] | None = None) -> None:
+        """Take shards and open their accounts, in threads of its own.
+
+        `on_shards` hears which shards are held at each renewal and each change, on any of these threads.
+        """
+        self._on_shards = on_shards
         self._leases.prepare()
         ready: Future[None] = Future()
         self._spawn("telegram-loop", lambda: asyncio.run(self._run(ready)))
@@ -138,15 +140,15 @@ class Host:
             self._renew_now.wait(wait_s)
 
     def _announce(self) -> None:
-        """Say which shards are held, where that is news; and let the loop look."""
+        """Say which shards are held; where that is news, let the loop look."""
         with self._announcing:
             shards = self._leases.shards
+            if self._on_shards is not None:
+                self._on_shards(shards)
             if shards == self._announced:
                 return
             self._announced = shards
             _log.info("telegram shards held", shards=len(shards))
-            if self._on_shards is not None:
-                self._on_shards(shards)
         self._on_loop(self._look_now.set)
 
     # --- the watchdog thread ----------------------------------------------------------------------------------------
@@ -164,6 +166,7 @@ class Host:
     async def _run(self, ready: Future[None]) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(self._database_threads, thread_name_prefix="telegram-database"))
+        loop.set_exception_handler(_say_discreetly)
         self._loop = loop
         ready.set_result(None)
         while not self._stopping.is_set():
@@ -293,3 +296,10 @@ class Host:
         thread = threading.Thread(target=target, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
+
+
+def _say_discreetly(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What no task of ours was waiting for: pings on a lost line, mostly. Its text may hold a request."""
+    error = context.get("exception")
+    if not isinstance(error, OSError):
+        _log.warning("telegram loop error", about=context.get("message"), error=type(error).__name__)

@@ -124,6 +124,7 @@ class AccountSession:
         self._ending = False
         self._live: LiveAccount | None = None
         self._failures = 0
+        self._carried_out = 0  # number of the last step of a sign-in
 
     def wake(self) -> None:
         """There may be something to send. On the loop."""
@@ -264,12 +265,15 @@ class AccountSession:
         step = await asyncio.to_thread(self._records.step, self.account_id)
         if step is None:
             return
-        if step.request == Request.CANCEL and not step.session:
+        if step.number == self._carried_out:
+            result = StepResult(problem="internal")  # its result could not be stored: send no second code for that
+        elif step.request == Request.CANCEL and not step.session:
             result = StepResult(problem="cancelled")
         else:
             result = await carry_out(step, lambda session: self._connection(plan.application, session, signing_in=True))
         if step.request == Request.CANCEL:
             result = StepResult(problem="cancelled")  # whatever Telegram said of the code
+        self._carried_out = step.number
         await asyncio.to_thread(self._records.step_done, self.account_id, self.fence, step, result)
         _log.info("telegram sign-in step", account_id=self.account_id, step=str(step.request), problem=result.problem)
 

@@ -35,6 +35,11 @@ class LeaseTimes:
     renew_s: float = 5.0
     margin_s: float = 6.0
 
+    @classmethod
+    def of(cls, lease_s: float) -> LeaseTimes:
+        """The times that go with a lease of this length."""
+        return cls(lease_s=lease_s, renew_s=lease_s / 4, margin_s=lease_s * 0.3)
+
     def __post_init__(self) -> None:
         if not 0 < 2 * self.renew_s < self.lease_s - self.margin_s:
             raise ValueError("a lease must outlive two renewals and its margin")

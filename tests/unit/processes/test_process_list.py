@@ -13,7 +13,7 @@ from switchboard.errors import ConfigError
 from switchboard.processes import generated_secrets
 from switchboard.processes.process import Phase, ProcessSpec
 from switchboard.processes.process_list import Plan, make_plan
-from switchboard.queues import PROCESS_QUEUES, THREAD_QUEUES
+from switchboard.queues import GATEWAY_QUEUES, PROCESS_QUEUES, THREAD_QUEUES
 from switchboard.settings import Settings
 
 POSTGRESQL = {"database_url": "postgresql://u:p@db/s", "secret_keys": (SecretStr("k" * 32),)}
@@ -40,7 +40,7 @@ def by_name(plan: Plan) -> dict[str, ProcessSpec]:
 def test_without_settings_everything_runs_embedded(plan: Planner) -> None:
     made = plan()
 
-    assert list(by_name(made)) == ["valkey", "migrate", "worker", "expander", "flower", "web", "beat"]
+    assert list(by_name(made)) == ["valkey", "migrate", "worker", "expander", "telegram", "flower", "web", "beat"]
     assert made.settings["database_url"].startswith("sqlite:////")
     assert made.settings["redis_url"].startswith("redis://:")
 
@@ -140,9 +140,12 @@ def test_a_host_with_both_servers_set_may_run_it(plan: Planner) -> None:
 
 def test_every_queue_has_exactly_one_worker(plan: Planner) -> None:
     specs = by_name(plan())
-    served = [spec.argv[spec.argv.index("-Q") + 1].split(",") for spec in (specs["worker"], specs["expander"])]
+    served = [
+        spec.argv[spec.argv.index("-Q") + 1].split(",")
+        for spec in (specs["worker"], specs["expander"], specs["telegram"])
+    ]
 
-    assert served == [list(THREAD_QUEUES), list(PROCESS_QUEUES)]
+    assert served == [list(THREAD_QUEUES), list(PROCESS_QUEUES), list(GATEWAY_QUEUES)]
 
 
 def test_workers_may_finish_what_they_hold_and_stop_before_the_broker(plan: Planner) -> None:

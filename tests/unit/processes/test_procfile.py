@@ -13,7 +13,7 @@ import pytest
 
 from switchboard.processes import generated_secrets
 from switchboard.processes.process_list import ROOT, make_plan
-from switchboard.queues import PROCESS_QUEUES, THREAD_QUEUES
+from switchboard.queues import GATEWAY_QUEUES, PROCESS_QUEUES, THREAD_QUEUES
 from switchboard.settings import Settings
 
 ENTRYPOINT = ROOT / "container-entrypoint.sh"
@@ -26,7 +26,7 @@ def lines() -> dict[str, list[str]]:
     return {name: shlex.split(command) for name, _, command in (line.partition(":") for line in filled.splitlines())}
 
 
-@pytest.mark.parametrize("name", ["web", "worker", "expander", "beat"])
+@pytest.mark.parametrize("name", ["web", "worker", "expander", "telegram", "beat"])
 def test_a_process_has_the_same_command_on_a_host_as_on_one_machine(name: str, tmp_path: Path) -> None:
     settings = Settings(_env_file=None, data_dir=tmp_path, host="0.0.0.0", port=0)  # type: ignore[call-arg]
     secrets = generated_secrets.read_or_make(tmp_path)
@@ -41,11 +41,10 @@ def test_a_process_has_the_same_command_on_a_host_as_on_one_machine(name: str, t
 
 
 def test_the_workers_of_the_procfile_serve_every_queue() -> None:
-    served = [
-        words[words.index("-Q") + 1].split(",") for name, words in lines().items() if name in ("worker", "expander")
-    ]
+    workers = ("worker", "expander", "telegram")
+    served = [words[words.index("-Q") + 1].split(",") for name, words in lines().items() if name in workers]
 
-    assert [tuple(queues) for queues in served] == [THREAD_QUEUES, PROCESS_QUEUES]
+    assert [tuple(queues) for queues in served] == [THREAD_QUEUES, PROCESS_QUEUES, GATEWAY_QUEUES]
 
 
 def test_every_process_type_of_the_app_manifest_is_in_the_procfile() -> None:
@@ -74,4 +73,4 @@ def test_an_unknown_line_names_those_that_exist() -> None:
     result = subprocess.run(("sh", str(ENTRYPOINT), "nosuch"), capture_output=True, text=True, timeout=10, check=False)
 
     assert result.returncode == 2
-    assert "'nosuch' is not in the Procfile; it has: release web worker expander beat flower" in result.stderr
+    assert "'nosuch' is not in the Procfile; it has: release web worker expander telegram beat flower" in result.stderr
