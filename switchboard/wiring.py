@@ -60,7 +60,6 @@ from switchboard.services.mattermost_commands import RIGHTS, CommandInstaller, C
 from switchboard.services.operations import Operations
 from switchboard.services.people import MattermostPeople
 from switchboard.services.retention import Retention
-from switchboard.settings import Settings, load_settings
 from switchboard.services.telegram.accounts import AccountView as TelegramAccountView
 from switchboard.services.telegram.accounts import TelegramAccounts
 from switchboard.services.telegram.environment import Environment, EnvironmentAccounts
@@ -68,13 +67,14 @@ from switchboard.services.telegram.records import Records
 from switchboard.services.telegram.shards import Leases, LeaseTimes
 from switchboard.services.telegram.sign_in import SignIns
 from switchboard.services.telegram.status import TelegramStatus
+from switchboard.settings import Settings, load_settings
 
-TICK_EXPECTED_WITHIN = timedelta(seconds=60)
 if TYPE_CHECKING:  # Telethon costs 60 MiB, which only the process that holds accounts pays
     from switchboard.services.telegram.auth_key import AuthKey
     from switchboard.services.telegram.hosting import Host
     from switchboard.services.telegram.session import Opener
 
+TICK_EXPECTED_WITHIN = timedelta(seconds=60)
 
 
 def utc_now() -> datetime:
@@ -321,7 +321,9 @@ def answering() -> Answering:
 @cache
 def desk() -> Desk:
     """Answers commands, clicks and dialogs."""
-    conversation = Conversation(calendar_accounts(), subscribers(), listings(), speakers(), invitations(), utc_now)
+    conversation = Conversation(
+        calendar_accounts(), subscribers(), listings(), speakers(), invitations(), utc_now
+    )
     return Desk(conversation, tickets(), drawing(), replies(), mattermost(), utc_now)
 
 
@@ -366,6 +368,8 @@ class WebServices:
     file_links: FileLinks
     command_tokens: CommandTokens
     tickets: Tickets
+    telegram_accounts: TelegramAccounts
+    telegram_sign_ins: SignIns
 
     @property
     def desk(self) -> Desk:
@@ -381,29 +385,12 @@ def services() -> WebServices:
     """The container of the web process."""
     return WebServices(
         health=health(),
-    telegram_accounts: TelegramAccounts
-    telegram_sign_ins: SignIns
         operations=operations(),
         audit_log=audit_log(),
         files=files(),
         file_links=FileLinks([key.get_secret_value() for key in settings().secret_keys]),
         command_tokens=CommandTokens(database(), secret_box()),
         tickets=tickets(),
-    )
-
-
-def doctor_checks() -> list[Check]:
-    """What `doctor` tries, in the order in which things depend on each other."""
-    return [
-        Check("database", _check_database, "Check DATABASE_URL, then run `python -m switchboard migrate`."),
-        Check("secret keys", _check_keys, "Put every key that encrypted a stored secret into SECRET_KEYS."),
-        Check("redis", _check_redis, "Check REDIS_URL; set maxmemory-policy to noeviction there."),
-        Check(
-            "worker and beat", _check_tick, "Start the processes `worker` and `beat`; look at their logs and at Flower."
-        ),
-        Check(
-            "mattermost",
-            _check_mattermost,
         telegram_accounts=telegram_accounts(),
         telegram_sign_ins=telegram_sign_ins(),
     )
@@ -452,9 +439,9 @@ def telegram_environment() -> Environment:
             session=session.get_secret_value() if session is not None else None,
             bot_token=token.get_secret_value() if token is not None else None,
         ),
-            "Set MATTERMOST_URL and MATTERMOST_TOKEN (a bot account's access token).",
-            configured=bool(settings().mattermost_url),
-        ),
+    )
+
+
 @cache
 def telegram_opener() -> Opener:
     """Makes connections to Telegram, or to the data centre of the settings."""
@@ -494,6 +481,21 @@ def make_telegram_auth_key(
     return make_auth_key(telegram_opener(), application, phone, ask_code=ask_code, ask_password=ask_password)
 
 
+def doctor_checks() -> list[Check]:
+    """What `doctor` tries, in the order in which things depend on each other."""
+    return [
+        Check("database", _check_database, "Check DATABASE_URL, then run `python -m switchboard migrate`."),
+        Check("secret keys", _check_keys, "Put every key that encrypted a stored secret into SECRET_KEYS."),
+        Check("redis", _check_redis, "Check REDIS_URL; set maxmemory-policy to noeviction there."),
+        Check(
+            "worker and beat", _check_tick, "Start the processes `worker` and `beat`; look at their logs and at Flower."
+        ),
+        Check(
+            "mattermost",
+            _check_mattermost,
+            "Set MATTERMOST_URL and MATTERMOST_TOKEN (a bot account's access token).",
+            configured=bool(settings().mattermost_url),
+        ),
         Check(
             "slash commands",
             _check_commands,
@@ -515,6 +517,20 @@ def make_telegram_auth_key(
             )
             for account in _accounts_to_check()
         ),
+        Check(
+            "telegram gateway",
+            _check_telegram_gateway,
+            "Start the process `telegram`; look at its log.",
+            configured=bool(_telegram_accounts_to_check()),
+        ),
+        *(
+            Check(
+                f"telegram account {account.id} ({account.own_name or account.kind})",
+                partial(_check_telegram_account, account),
+                f"`python -m switchboard telegram sign-in {account.id}`, or `telegram start {account.id}`.",
+            )
+            for account in _telegram_accounts_to_check()
+        ),
     ]
 
 
@@ -530,20 +546,6 @@ def _check_keys() -> str:
     keys().check()
     return f"all stored secrets open; {len(settings().secret_keys)} in the list"
 
-        Check(
-            "telegram gateway",
-            _check_telegram_gateway,
-            "Start the process `telegram`; look at its log.",
-            configured=bool(_telegram_accounts_to_check()),
-        ),
-        *(
-            Check(
-                f"telegram account {account.id} ({account.own_name or account.kind})",
-                partial(_check_telegram_account, account),
-                f"`python -m switchboard telegram sign-in {account.id}`, or `telegram start {account.id}`.",
-            )
-            for account in _telegram_accounts_to_check()
-        ),
 
 def _check_redis() -> str:
     facts = redis_client().info("server")
@@ -602,21 +604,6 @@ def _check_calendar_account(account: AccountView) -> str:
     return f"{len(found)} calendars, {sum(calendar.watched for calendar in found)} watched"
 
 
-@cache
-def files() -> DatabaseFileStore:
-    """The file store."""
-    return DatabaseFileStore(database())
-
-
-@cache
-def audit_log() -> AuditLog:
-    """Who did what."""
-    return AuditLog(database())
-
-
-@cache
-def retention() -> Retention:
-    """Erases what was kept long enough."""
 def _telegram_accounts_to_check() -> list[TelegramAccountView]:
     try:
         return telegram_accounts().list_accounts()
@@ -642,4 +629,19 @@ def _check_telegram_account(account: TelegramAccountView) -> str:
     raise WarningFound(said)
 
 
+@cache
+def files() -> DatabaseFileStore:
+    """The file store."""
+    return DatabaseFileStore(database())
+
+
+@cache
+def audit_log() -> AuditLog:
+    """Who did what."""
+    return AuditLog(database())
+
+
+@cache
+def retention() -> Retention:
+    """Erases what was kept long enough."""
     return Retention(database(), keep=timedelta(days=settings().retention_days))
