@@ -1,0 +1,1 @@
+"""What organisations send, without any I/O: markup, templates, answers."""

@@ -1,0 +1,128 @@
+"""Templates of notices: a small part of Jinja2 over named placeholders, giving markup (see markup.py).
+
+Whoever writes one is an administrator of an organisation, not of this deployment: only what cannot loop, call or grow is
+allowed, and Jinja2's sandbox stands behind that. Values are escaped; only the template itself can format.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from functools import cache, lru_cache
+
+from jinja2 import Template, TemplateSyntaxError, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from switchboard.domain.organisations import markup
+from switchboard.domain.organisations.markup import MOST_UNITS, Formatted
+
+MOST_SOURCE_CHARS = 8_000
+MOST_PROBLEMS = 20
+FILTERS = ("upper", "lower", "capitalize", "trim", "default", "truncate", "escape")
+PLACEHOLDERS: Mapping[str, tuple[str, str]] = {
+    "number": ("the document's number", "9" * 100),
+    "title": ("its title, may be empty", "W" * 500),
+    "link": ("its address, may be empty", "https://example.org/" + "a" * 1980),
+    "deadline": ("when it is due, by the reader's clocks, may be empty", "Wednesday, 30 September, 23:59 (UTC+05:45)"),
+    "kind": ("the kind of the event", "k" * 64),
+    "organisation": ("the organisation's name", "W" * 200),
+    "recipient": ("the reader's name, may be empty", "W" * 160),
+    "support_contact": ("whom to ask, may be empty", "W" * 200),
+    "stop_hint": ("how to get no more messages, empty where an answer is not heard", "W" * 100),
+}
+"""What a template may name: what it stands for, and its longest value."""
+
+
+class Purpose(StrEnum):
+    """What a message about a document is."""
+
+    NOTICE = "notice"
+    REMINDER = "reminder"
+    PROCESSED = "processed"
+
+
+_ALLOWED = (
+    nodes.Template,
+    nodes.Output,
+    nodes.TemplateData,
+    nodes.Name,
+    nodes.Const,
+    nodes.Filter,
+    nodes.If,
+    nodes.CondExpr,
+    nodes.And,
+    nodes.Or,
+    nodes.Not,
+    nodes.Compare,
+    nodes.Operand,
+)
+
+
+def problems(source: str) -> list[str]:
+    """Everything that is wrong with a template, each in a sentence; none for one that may be stored."""
+    if len(source) > MOST_SOURCE_CHARS:
+        return [f"the template has more than {MOST_SOURCE_CHARS} characters"]
+    try:
+        parsed = _environment().parse(source)
+    except TemplateSyntaxError as error:
+        return [f"line {error.lineno}: {error.message}"]
+    found = list(dict.fromkeys(_forbidden(parsed)))
+    if not found:
+        found = _problems_of_results(source)
+    return found[:MOST_PROBLEMS]
+
+
+def render(source: str, values: Mapping[str, str]) -> Formatted:
+    """The message of a template that has no problems; placeholders without a value are empty. One Telegram message at most."""
+    filled = {name: values.get(name, "") for name in PLACEHOLDERS}
+    return markup.parse(_compiled(source).render(filled)).cut()
+
+
+def _forbidden(parsed: nodes.Template) -> Iterator[str]:
+    for node in _all_nodes(parsed):
+        line = f"line {node.lineno}"
+        if isinstance(node, nodes.Name) and node.name not in PLACEHOLDERS:
+            near = difflib.get_close_matches(node.name, PLACEHOLDERS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(PLACEHOLDERS)}"
+            yield f"{line}: there is no placeholder {node.name}; {hint}"
+        elif isinstance(node, nodes.Filter) and node.name not in FILTERS:
+            yield f"{line}: there is no filter {node.name} here; there are {', '.join(FILTERS)}"
+        elif not isinstance(node, _ALLOWED):
+            yield f"{line}: {type(node).__name__.lower()} is not allowed; there are placeholders, filters and if"
+
+
+def _all_nodes(node: nodes.Node) -> Iterator[nodes.Node]:
+    """The nodes that a reader of the template would name: not what stands inside one that is not allowed anyway."""
+    yield node
+    if isinstance(node, _ALLOWED):
+        for child in node.iter_child_nodes():
+            yield from _all_nodes(child)
+
+
+def _problems_of_results(source: str) -> list[str]:
+    """What is wrong with what comes out: with every value at its longest, and with those that may be empty left out."""
+    longest = {name: value for name, (_, value) in PLACEHOLDERS.items()}
+    shortest = {name: "" if "empty" in about else value for name, (about, value) in PLACEHOLDERS.items()}
+    template = _compiled(source)
+    full, bare = template.render(longest), template.render(shortest)
+    found = markup.problems(full) + markup.problems(bare)
+    if not markup.parse(bare).text:
+        found.append("the message would be empty where title, link and deadline are not given")
+    units = max(markup.parse(full).units, markup.parse(bare).units)
+    if units > MOST_UNITS:
+        found.append(
+            f"the message could have {units} characters, {MOST_UNITS} fit in one: put the link behind a word "
+            '(<a href="{{ link }}">Open</a>) and shorten the text'
+        )
+    return list(dict.fromkeys(found))
+
+
+@cache
+def _environment() -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str) -> Template:
+    return _environment().from_string(source)

@@ -1,0 +1,105 @@
+"""Notices about documents where an organisation wrote no template, and what is said beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from html import escape
+from zoneinfo import ZoneInfo
+
+from switchboard.domain.organisations import markup
+from switchboard.domain.organisations.markup import Formatted
+from switchboard.domain.organisations.templates import Purpose
+from switchboard.texts.locales import Texts
+
+
+def built_in(purpose: Purpose, values: Mapping[str, str], texts: Texts) -> Formatted:
+    """The message of an organisation without a template of its own; `values` by the names of templates.PLACEHOLDERS."""
+    safe = {name: escape(value) for name, value in values.items()}
+    heads = {
+        Purpose.NOTICE: texts.gettext("Document {number} waits for you", number=safe["number"]),
+        Purpose.REMINDER: texts.gettext("Document {number} still waits for you", number=safe["number"]),
+        Purpose.PROCESSED: texts.gettext("Document {number} has been processed", number=safe["number"]),
+    }
+    lines = [f"<b>{heads[purpose]}</b>"]
+    if safe["title"]:
+        lines.append(safe["title"])
+    if safe["deadline"] and purpose is not Purpose.PROCESSED:
+        lines.append(texts.gettext("Deadline: {deadline}", deadline=safe["deadline"]))
+    if safe["link"]:
+        words = texts.gettext("Open the document")
+        lines.append(f'<a href="{safe["link"]}">{words}</a>')
+    lines.append(f"<i>{safe['organisation']}</i>")
+    if safe["stop_hint"] and purpose is Purpose.NOTICE:
+        lines.append(safe["stop_hint"])
+    return markup.parse("\n".join(lines)).cut()
+
+
+def stop_hint(texts: Texts) -> str:
+    """How to get no more messages."""
+    return texts.gettext("To get no more of these messages, answer STOP.")
+
+
+def stopped_message(organisations: Sequence[str], texts: Texts) -> Formatted:
+    """The answer to STOP."""
+    return Formatted(
+        texts.gettext(
+            "You get no more messages of {organisations}. To get them again, answer START.",
+            organisations=", ".join(organisations),
+        )
+    )
+
+
+def started_message(organisations: Sequence[str], texts: Texts) -> Formatted:
+    """The answer to START."""
+    return Formatted(
+        texts.gettext(
+            "You get the messages of {organisations} again. To get no more of them, answer STOP.",
+            organisations=", ".join(organisations),
+        )
+    )
+
+
+def unread_message(support_contact: str, texts: Texts) -> Formatted:
+    """The answer to anything else that a person writes to the number."""
+    lines = [texts.gettext("Nobody reads what is written here. To get no more of these messages, answer STOP.")]
+    if support_contact:
+        lines.append(texts.gettext("Questions: {contact}", contact=support_contact))
+    return Formatted("\n".join(lines))
+
+
+def service_out_message(
+    organisation: str, why: str, since: datetime, support_contact: str, *, zone: ZoneInfo, texts: Texts
+) -> Formatted:
+    """To the contacts: nothing goes out. `why` is the state of the account, or `no_account`."""
+    reasons = {
+        "sign_in_again": texts.gettext("the number has to be signed in again."),
+        "stopped": texts.gettext("somebody stopped the number."),
+        "no_account": texts.gettext("the number was removed."),
+    }
+    lines = [
+        texts.gettext(
+            "⚠️ Telegram messages of {organisation} do not go out since {when}: {reason}",
+            organisation=organisation,
+            when=texts.moment(since, zone),
+            reason=reasons.get(why) or texts.gettext("Telegram cannot be reached."),
+        ),
+        texts.gettext("They wait, and go out when it works again."),
+    ]
+    if support_contact:
+        lines.append(texts.gettext("Questions: {contact}", contact=support_contact))
+    return Formatted("\n".join(lines))
+
+
+def service_back_message(organisation: str, texts: Texts) -> Formatted:
+    """To the contacts: it works again."""
+    return Formatted(texts.gettext("Telegram messages of {organisation} go out again.", organisation=organisation))
+
+
+def test_message(text: Formatted, texts: Texts) -> Formatted:
+    """A message that says it is a test; its spans move with the line before it."""
+    line = texts.gettext("A test of the template:") + "\n"
+    spans = tuple(
+        markup.Span(span.style, span.start + len(line), span.end + len(line), span.url) for span in text.spans
+    )
+    return Formatted(line + text.text, spans).cut()

@@ -1,0 +1,65 @@
+"""Templates: every problem is said when one is saved, and what passes can do no harm."""
+
+from __future__ import annotations
+
+import pytest
+
+from switchboard.domain.organisations import templates
+from switchboard.domain.organisations.markup import MOST_UNITS, Span, Style
+
+VALUES = {"number": "7/А", "title": "<b>Договор</b> & {{ link }}", "link": "https://x.example/?a=1&b=2"}
+
+
+def test_values_stand_in_the_message_as_they_are() -> None:
+    assert templates.problems("№ {{ number }}: {{ title }}") == []
+    assert templates.render("№ {{ number }}: {{ title }}", VALUES).text == "№ 7/А: <b>Договор</b> & {{ link }}"
+    linked = templates.render('<a href="{{ link }}">{{ number }}</a>', VALUES)
+    assert linked.spans == (Span(Style.LINK, 0, 3, "https://x.example/?a=1&b=2"),)
+
+
+def test_a_link_value_cannot_leave_its_attribute() -> None:
+    found = templates.render('<a href="{{ link }}">x</a>', {"link": 'https://x.example/"><b>'})
+    assert [span.style for span in found.spans] == [Style.LINK]
+
+
+def test_conditions_and_filters_work() -> None:
+    source = '{% if title %}<b>{{ title }}</b>\n{% endif %}№ {{ number|upper }} {{ title|default("-", true) }}'
+    assert templates.problems(source) == []
+    assert templates.render(source, {"number": "a1"}).text == "№ A1 -"
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        ("{{ number }} {{ titel }}", "line 1: there is no placeholder titel; did you mean title?"),
+        ("{{ zzz }}", "there is no placeholder zzz; there are number"),
+        ("\n{{ number|safe }}", "line 2: there is no filter safe here"),
+        ("{% for x in number %}x{% endfor %}", "line 1: for is not allowed"),
+        ("{{ number.__class__ }}", "getattr is not allowed"),
+        ("{{ number() }}", "call is not allowed"),
+        ("{{ 'a' * 1000000000 }}", "mul is not allowed"),
+        ("{% set x = 1 %}x", "assign is not allowed"),
+        ("{% include 'x' %}", "include is not allowed"),
+        ("{{ number", "line 1: "),
+        ("{% if title %}x", "line 1: "),
+        ("<b>{{ number }}", "<b> is never ended"),
+        ("{% if title %}{{ title }}{% endif %}", "would be empty"),
+        ("x" * (templates.MOST_SOURCE_CHARS + 1), "more than 8000 characters"),
+        ("{{ number }} " + "x" * MOST_UNITS, f"{MOST_UNITS} fit in one"),
+        ("{{ link }}{{ link }}{{ link }}", f"{MOST_UNITS} fit in one"),
+    ],
+)
+def test_a_wrong_template_is_told_where_and_why(source: str, complaint: str) -> None:
+    assert any(complaint in problem for problem in templates.problems(source)), templates.problems(source)
+
+
+def test_every_problem_is_said_at_once() -> None:
+    found = templates.problems("{{ a1 }}\n{{ b2|safe }}\n{% for x in y %}{{ x }}{% endfor %}")
+    assert [line.partition(":")[0] for line in found] == ["line 1", "line 2", "line 2", "line 3"]
+
+
+def test_a_link_without_a_value_is_text_and_not_an_error() -> None:
+    source = '{{ number }} <a href="{{ link }}">open</a>'
+    assert templates.problems(source) == []
+    found = templates.render(source, {"number": "7"})
+    assert (found.text, found.spans) == ("7 open", ())
