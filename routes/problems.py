@@ -17,6 +17,7 @@ from switchboard.errors import (
     AuthError,
     ConflictError,
     InvalidInputError,
+    InvalidInputsError,
     NotFoundError,
     SwitchboardError,
     TransientError,
@@ -104,6 +105,9 @@ def _from_validation(error: pydantic.ValidationError) -> Response:
 
 def _from_ours(error: SwitchboardError) -> Response:
     match error:
+        case InvalidInputsError():
+            detail = "The request has a field with several mistakes; `errors` names each."
+            return problem(422, detail, errors=[{"field": error.field, "detail": one} for one in error.problems])
         case InvalidInputError():
             return problem(422, str(error), errors=[{"field": error.field, "detail": str(error)}])
         case NotFoundError():

@@ -6,6 +6,8 @@ in Flower and in front of people.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class SwitchboardError(Exception):
     """Base of every error that Switchboard raises on purpose."""
@@ -77,3 +79,11 @@ class InvalidInputError(PermanentError):
     def __init__(self, message: str, *, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class InvalidInputsError(InvalidInputError):
+    """Several things are wrong with one field; `problems` holds a sentence for each."""
+
+    def __init__(self, problems: Sequence[str], *, field: str) -> None:
+        super().__init__("; ".join(problems), field=field)
+        self.problems = tuple(problems)

@@ -129,6 +129,20 @@ class Settings(BaseSettings):
     telegram_dc_key: Path | None = Field(
         default=None, description="file with the RSA key (PEM) of that data centre; empty: Telegram's keys"
     )
+    telegram_messages_per_minute: int = Field(
+        default=60, ge=1, le=1_800, description="messages that one Telegram account sends to people it wrote to before"
+    )
+    telegram_first_contacts_per_hour: int = Field(
+        default=30,
+        ge=1,
+        le=3_600,
+        description="people whom one Telegram account writes to for the first time; more, and Telegram limits the account",
+    )
+    support_contact: str = Field(
+        default="",
+        max_length=200,
+        description="whom people ask when notices do not come, shown to them: an address, a phone, a name",
+    )
     calendar_poll_seconds: int = Field(
         default=120, ge=15, le=86_400, description="time between two polls of an account"
     )

@@ -144,15 +144,16 @@ class MattermostClient:
         """A post that the bot can read; NotFoundError where it is not there (any more)."""
         return self._read("GET", "/posts/{post_id}", _post, post_id=post_id)
 
-    def update_post(self, post_id: str, *, props: Mapping[str, Any]) -> None:
-        """Replace a post's props, all of them; its text stays. The same again changes nothing, so it may be repeated.
+    def update_post(self, post_id: str, *, props: Mapping[str, Any], message: str | None = None) -> None:
+        """Replace a post's props, all of them, and its text where one is given. It may be repeated.
 
         RemoteRejectedError where the server does not let it be changed (a limit on the time of editing; 403 also for a post
         that is gone).
         """
-        self._call(
-            "PUT", "/posts/{post_id}/patch", no_answer, effect=False, body={"props": dict(props)}, post_id=post_id
-        )
+        body: dict[str, Any] = {"props": dict(props)}
+        if message is not None:
+            body["message"] = message
+        self._call("PUT", "/posts/{post_id}/patch", no_answer, effect=False, body=body, post_id=post_id)
 
     def open_dialog(self, trigger_id: str, url: str, dialog: Mapping[str, Any]) -> None:
         """Show a dialog to the person whose command or click made `trigger_id`, at most 30 s ago; `url` gets the entries."""

@@ -13,6 +13,7 @@ import pytest
 from sandbox.mattermost import MattermostTwin
 from switchboard.clients.mattermost import MattermostClient
 from switchboard.db.repositories.deliveries import ClaimedDelivery
+from switchboard.domain.organisations.markup import Formatted
 from switchboard.errors import (
     AuthError,
     PermanentError,
@@ -156,6 +157,16 @@ def test_a_repeat_of_a_send_while_the_remote_remembers_is_the_same_message(world
     delivery = world.delivery()
     assert world.channel.send(delivery, HELLO) == world.channel.send(delivery, HELLO)
     assert world.arrived() == ["hello"]
+
+
+def test_a_message_that_replaces_another_changes_it_and_sends_nothing(world: World) -> None:
+    first = world.delivery()
+    remote_id = world.channel.send(first, HELLO)
+    changed = Rendered(Message(text="done"), formatted=Formatted("done"), edits=remote_id)
+    edit = world.delivery()
+    assert world.channel.send(edit, changed) == world.channel.send(edit, changed) == remote_id
+    assert world.arrived() == ["done"]
+    assert world.channel.find(first) == remote_id
 
 
 # --- Mattermost alone ---------------------------------------------------------------------------------------------------

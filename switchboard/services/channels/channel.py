@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from switchboard.db.repositories.deliveries import ClaimedDelivery
+from switchboard.domain.organisations.markup import Formatted
 from switchboard.services.conversation.answers import ButtonRow
 from switchboard.texts.markdown import Message
 
@@ -31,12 +32,16 @@ class Postponed:
 class Rendered:
     """A message ready to be sent; `address` is where the channel delivers, None where it has to find out.
 
-    `rows` are buttons that call us back, for the recipient alone; a channel that has none leaves them out.
+    `rows` are buttons that call us back, for the recipient alone; a channel that has none leaves them out. `formatted` is the
+    same message for a channel that writes no Markdown. `edits` is the remote's id of an earlier message that this one replaces:
+    it is edited, nothing new is sent, and the call may be repeated.
     """
 
     message: Message
     address: str | None = field(default=None)
     rows: tuple[ButtonRow, ...] = ()
+    formatted: Formatted | None = None
+    edits: str | None = None
 
 
 class Renderer(Protocol):

@@ -52,6 +52,8 @@ class MattermostChannel:
 
         A channel that is not there is 403 `create_post` at Mattermost, like one that the bot may not write to.
         """
+        if rendered.edits is not None:
+            return self._edit(rendered.edits, delivery, rendered)
         known = rendered.address or self._addresses.get(delivery.recipient)
         if known is None:
             return self._post(self.open(delivery.recipient), delivery, rendered)
@@ -91,6 +93,14 @@ class MattermostChannel:
 
     def _drawn(self, rows: Sequence[ButtonRow], recipient: str) -> list[dict[str, Any]]:
         return [] if self._drawing is None else self._drawing.attachments(Answer(rows=tuple(rows)), recipient)
+
+    def _edit(self, post_id: str, delivery: ClaimedDelivery, rendered: Rendered) -> str:
+        """Its key stays in the props, so the post is still found as what it was first."""
+        post = self._client.post(post_id)
+        shown = self._drawn(rendered.rows, delivery.recipient)
+        key = str(post.props.get(DELIVERY_PROP, delivery.key))
+        self._client.update_post(post_id, message=rendered.message.text, props=_props(key, rendered.message, shown))
+        return post_id
 
     def _post(self, channel_id: str, delivery: ClaimedDelivery, rendered: Rendered) -> str:
         return self._client.create_post(
