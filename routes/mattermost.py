@@ -26,6 +26,7 @@ LATER_TASKS = {"refresh": "calendar.conversations.refresh", "check_account": "ca
 POLL_TASK = "calendar.accounts.poll"
 EXPAND_TASK = "calendar.occurrences.expand"
 WRITE_TASK = "calendar.answers.write"
+SHOW_TASK = "calendar.reminders.show"
 
 _log = get_logger(__name__)
 
@@ -143,7 +144,8 @@ def ticket_guard() -> Response | None:
 def _queue(handled: Handled) -> bool:
     """Queue what the answer asks for; False when the work that the person waits for could not be.
 
-    Polls, expansions and answers to invitations that are not queued now are found by the next scan.
+    Polls, expansions and answers to invitations that are not queued now are found by the next scan. A snooze stands in the
+    ledger, and its reader has the answer: a message that does not show it costs nothing.
     """
     try:
         for account_id in handled.poll:
@@ -152,6 +154,8 @@ def _queue(handled: Handled) -> bool:
             queue()(EXPAND_TASK, account_id=account_id)
         for answer_id in handled.write:
             queue()(WRITE_TASK, answer_id=answer_id)
+        for delivery_id, post_id in handled.show:
+            queue()(SHOW_TASK, delivery_id=delivery_id, post_id=post_id)
         if handled.later is not None:
             queue()(LATER_TASKS[handled.later], user_id=handled.user_id, reply=handled.reply)
     except (RemoteUnavailableError, ConfigError) as error:

@@ -41,6 +41,7 @@ from switchboard.services.calendar.deactivations import Deactivations
 from switchboard.services.calendar.expansion import CalendarExpansion
 from switchboard.services.calendar.listings import Listings
 from switchboard.services.calendar.polling import CalendarPolling
+from switchboard.services.calendar.snoozing import ReminderMessages, Snoozing
 from switchboard.services.calendar.statuses import Statuses
 from switchboard.services.calendar.subscribers import Subscribers
 from switchboard.services.channels.mattermost import MattermostChannel
@@ -313,6 +314,18 @@ def invitations() -> Invitations:
 
 
 @cache
+def snoozing() -> Snoozing:
+    """Clicks on the snooze of reminders."""
+    return Snoozing(database(), utc_now)
+
+
+@cache
+def reminder_messages() -> ReminderMessages:
+    """What was asked for, shown in the messages of reminders."""
+    return ReminderMessages(database(), mattermost_channel(), utc_now)
+
+
+@cache
 def answering() -> Answering:
     """Answers to invitations, written and shown."""
     return Answering(database(), open_calendar_server, secret_box(), mattermost_channel(), locks(), utc_now)
@@ -322,7 +335,7 @@ def answering() -> Answering:
 def desk() -> Desk:
     """Answers commands, clicks and dialogs."""
     conversation = Conversation(
-        calendar_accounts(), subscribers(), listings(), speakers(), invitations(), utc_now
+        calendar_accounts(), subscribers(), listings(), speakers(), invitations(), snoozing(), utc_now
     )
     return Desk(conversation, tickets(), drawing(), replies(), mattermost(), utc_now)
 

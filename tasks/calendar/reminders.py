@@ -14,3 +14,9 @@ def scan_due() -> int:
     for delivery_ids in batches:
         send.delay(delivery_ids=delivery_ids)
     return sum(map(len, batches))
+
+
+@app.task(name="calendar.reminders.show", soft_time_limit=20)
+def show(*, delivery_id: int, post_id: str) -> bool:
+    """Show in a reminder's message what was asked for there; False where the message is gone."""
+    return wiring.reminder_messages().show(delivery_id, post_id)

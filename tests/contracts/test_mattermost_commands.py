@@ -38,6 +38,7 @@ from switchboard.errors import ConfigError, NotFoundError
 from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest
 from switchboard.services.calendar.answering import Invitations
 from switchboard.services.calendar.listings import Listings
+from switchboard.services.calendar.snoozing import Snoozing
 from switchboard.services.calendar.statuses import Statuses
 from switchboard.services.calendar.subscribers import Subscribers
 from switchboard.services.channels.mattermost import MattermostChannel
@@ -100,6 +101,7 @@ class Office:
             Listings(self.database, lambda: self.now),
             self.speakers,
             Invitations(self.database, lambda: self.now),
+            Snoozing(self.database, lambda: self.now),
             lambda: self.now,
         )
         self.desk = Desk(conversation, self.tickets, self.drawing, self.replies, self.client, lambda: self.now)

@@ -1,4 +1,4 @@
-"""Accept, Maybe and Decline as a person in Mattermost meets them: from the message over the click to the changed message."""
+"""The buttons of a reminder as a person in Mattermost meets them: from the message over the click to the changed message."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from switchboard.services.calendar.expansion import CalendarExpansion
 from switchboard.services.calendar.notices import CalendarNotices
 from switchboard.services.calendar.polling import CalendarPolling
 from switchboard.services.calendar.reminders import Reminders
+from switchboard.services.calendar.snoozing import ReminderMessages
 from switchboard.services.channels.mattermost import DELIVERY_PROP, MattermostChannel
 from switchboard.services.conversation.answers import Answer, ButtonRow, Choice, Step
 from switchboard.services.deliveries import Deliveries
@@ -67,18 +68,29 @@ class Reminded:
             database, {"mattermost": self.channel}, {reminder_service.KIND: self.reminders}, clock
         )
         self.answering = Answering(database, office.open_server, office.box, self.channel, NoLocks(), clock)
-        for batch in self.reminders.claim_due():
+        self.send()
+
+    def send(self) -> None:
+        """A tick of what sends."""
+        for batch in (*self.reminders.claim_due(), *self.deliveries.scan_open().to_send["mattermost"]):
             self.deliveries.send("mattermost", batch)
 
     def post(self) -> dict[str, Any]:
-        [post] = self.twin.posts_to("anna")
-        return post
+        """The first reminder."""
+        return self.twin.posts_to("anna")[0]
+
+    def rows(self) -> list[tuple[str, list[str]]]:
+        """The text over each row of buttons, and what they say."""
+        attachments = [one for one in self.post()["props"]["attachments"] if one.get("actions")]
+        return [(one["text"], [action["name"] for action in one["actions"]]) for one in attachments]
 
     def labels(self) -> list[str]:
-        return [action["name"] for one in self.post()["props"]["attachments"] for action in one.get("actions") or ()]
+        """The buttons that answer."""
+        return self.rows()[0][1]
 
     def texts(self) -> list[str]:
-        return [one["text"] for one in self.post()["props"]["attachments"] if one.get("actions")]
+        """Over the buttons that answer."""
+        return [self.rows()[0][0]]
 
     def press(self, label: str, username: str = "anna") -> str:
         """Click; what is said at once."""
@@ -98,6 +110,9 @@ class Reminded:
         for name, arguments in self.office.queue.queued:
             if name == "calendar.answers.write":
                 self.answering.write(int(str(arguments["answer_id"])))
+            elif name == "calendar.reminders.show":
+                messages = ReminderMessages(self.office.database, self.channel, lambda: self.office.now)
+                messages.show(int(str(arguments["delivery_id"])), str(arguments["post_id"]))
         self.office.queue.queued.clear()
 
 
@@ -181,20 +196,56 @@ def test_a_message_that_shows_the_buttons_already_is_not_changed(reminded: Remin
     changed_at = reminded.post()["update_at"]
     with reminded.office.database.read() as session:
         answer = session.scalars(select(CalendarAnswer)).one()
-    rows = (
+    rows = [
         ButtonRow(
             tuple(
-                Choice(label, Step.ANSWER, {}, "primary" if label.startswith("✓") else "default")
-                for label in reminded.labels()
+                Choice(label, Step.ANSWER, {}, "primary" if label.startswith("✓") else "default") for label in labels
             ),
-            reminded.texts()[0],
-        ),
-    )
+            text,
+        )
+        for text, labels in reminded.rows()
+    ]
     reminded.channel.redraw(answer.post_id, rows, reminded.twin.user_id("anna"))
     assert reminded.post()["update_at"] == changed_at
     reminded.channel.redraw(answer.post_id, (), reminded.twin.user_id("anna"))
-    assert reminded.labels() == []
+    assert reminded.rows() == []
     assert reminded.post()["update_at"] > changed_at
+
+
+def test_a_snooze_is_answered_at_once_shown_in_the_message_and_kept(reminded: Reminded) -> None:
+    choices = ["Через 5 минут", "В начале"]
+    before = reminded.post()
+    assert reminded.rows()[1] == ("Напомнить ещё раз:", choices)
+    assert reminded.press("Через 5 минут") == "Plan: напомню в 09:05."
+    reminded.work()
+    assert reminded.rows() == [
+        ("Вы ещё не ответили", ["Принять", "Возможно", "Отклонить"]),
+        ("🔔 Напомню в 09:05", choices),
+    ]
+    assert reminded.post()["message"] == before["message"]
+    reminded.press("Принять")
+    reminded.work()
+    assert [text for text, _ in reminded.rows()] == ["✅ вы приняли приглашение", "🔔 Напомню в 09:05"]
+    reminded.send()
+    assert len(reminded.twin.posts_to("anna")) == 1
+    reminded.office.now = START - timedelta(minutes=5)
+    reminded.send()
+    [_, again] = reminded.twin.posts_to("anna")
+    assert again["message"].startswith("**Через 5 минут: Plan**")
+
+
+def test_a_snooze_whose_task_is_not_queued_is_kept(reminded: Reminded) -> None:
+    reminded.office.queue.fault = RemoteUnavailableError("the broker is away")
+    assert reminded.press("В начале") == "Plan: напомню в 09:10."
+    reminded.office.now = START
+    reminded.send()
+    assert reminded.twin.posts_to("anna")[-1]["message"].startswith("**Сейчас: Plan**")
+
+
+def test_a_snooze_of_a_meeting_that_has_begun_says_so(reminded: Reminded) -> None:
+    reminded.office.now = START
+    assert reminded.press("Через 5 минут") == "Напомнить ещё раз не получится: встреча уже началась."
+    assert not reminded.office.queue.queued
 
 
 def test_tickets_of_a_meeting_live_as_long_as_it_is_to_come(reminded: Reminded) -> None:

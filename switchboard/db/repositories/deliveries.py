@@ -29,7 +29,10 @@ from switchboard.domain.portions import portions
 
 @dataclass(frozen=True, slots=True)
 class NewDelivery:
-    """A message to enter in the ledger; `key` is unique for all time, `body` holds the facts to render it from."""
+    """A message to enter in the ledger; `key` is unique for all time, `body` holds the facts to render it from.
+
+    With `not_before` it is put off to that time from the beginning.
+    """
 
     channel: str
     kind: str
@@ -38,6 +41,7 @@ class NewDelivery:
     recipient: str
     body: Mapping[str, Any] = field(default_factory=dict)
     expires_at: datetime | None = None
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,17 +94,24 @@ class DeliveryRepository:
                 "state": DeliveryState.PENDING,
                 "fence": 0,
                 "attempts": 0,
-                "next_attempt_at": now,
+                "claimed_until": new.not_before,
+                "next_attempt_at": new.not_before or now,
                 "expires_at": new.expires_at,
                 "created_at": now,
             }
             for new in deliveries
         ]
         made = {row.key: row.id for row in insert_new(self._session, Delivery, rows, Delivery.id, Delivery.key)}
-        known = [new.key for new in deliveries if new.key not in made]
-        return sorted([*made.values(), *self._revive(known, now)])
+        revived: list[int] = []
+        known: dict[datetime | None, list[str]] = {}
+        for new in deliveries:
+            if new.key not in made:
+                known.setdefault(new.not_before, []).append(new.key)
+        for not_before, keys in known.items():
+            revived += self._revive(keys, now, not_before)
+        return sorted([*made.values(), *revived])
 
-    def _revive(self, keys: Sequence[str], now: datetime) -> list[int]:
+    def _revive(self, keys: Sequence[str], now: datetime, not_before: datetime | None) -> list[int]:
         """Bring expired rows that are still of use back to PENDING; return their ids."""
         revived: list[int] = []
         for some in portions(keys, MAX_PARAMETERS // 2):
@@ -112,7 +123,13 @@ class DeliveryRepository:
                     Delivery.body.is_not(None),
                     or_(Delivery.expires_at.is_(None), Delivery.expires_at > now),
                 )
-                .values(state=DeliveryState.PENDING, next_attempt_at=now, finished_at=None, reason=None)
+                .values(
+                    state=DeliveryState.PENDING,
+                    claimed_until=not_before,
+                    next_attempt_at=not_before or now,
+                    finished_at=None,
+                    reason=None,
+                )
                 .returning(Delivery.id)
                 .execution_options(synchronize_session=False)
             )
@@ -223,6 +240,30 @@ class DeliveryRepository:
             next_attempt_at=until,
             claimed_until=until,
             reason=reason,
+        )
+
+    def put_off(self, subjects: Sequence[str], kind: str, now: datetime) -> list[Delivery]:
+        """The rows of a kind that wait for a time to come, the earliest first."""
+        return list(
+            self._session.scalars(
+                select(Delivery)
+                .where(
+                    Delivery.subject.in_(subjects),
+                    Delivery.kind == kind,
+                    _in(Delivery.state, OPEN_STATES),
+                    _is_postponed(Delivery, now),
+                )
+                .order_by(Delivery.claimed_until)
+            )
+        )
+
+    def withdraw(self, ids: Sequence[int], *, reason: str, now: datetime) -> None:
+        """Nobody wants these rows any more; what was begun of them goes on."""
+        self._session.execute(
+            update(Delivery)
+            .where(Delivery.id.in_(ids), Delivery.state == DeliveryState.PENDING)
+            .values(state=DeliveryState.EXPIRED, reason=reason, finished_at=now, claimed_until=None)
+            .execution_options(synchronize_session=False)
         )
 
     def give_up(self, subject: str, *, reason: str, now: datetime) -> None:

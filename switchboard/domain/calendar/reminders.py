@@ -13,6 +13,12 @@ from switchboard.errors import InvalidInputError
 DEFAULT_MINUTES = (10,)
 MAX_MINUTES = 7 * 24 * 60
 MAX_REMINDERS = 10
+SNOOZE_MINUTES = (5, 15, 60)
+AT_START = 0
+"""The snooze that reminds when the meeting begins, beside those of some minutes from now."""
+USEFUL_AFTER_START = timedelta(minutes=5)
+"""How late a reminder that was asked for at the start is still sent."""
+_MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -72,6 +78,26 @@ def is_current(start: datetime, minutes: int, all_minutes: Iterable[int], now: d
     """
     due = [value for value in all_minutes if start - timedelta(minutes=value) <= now]
     return now < start and bool(due) and minutes == min(due)
+
+
+def snooze_choices(start: datetime, now: datetime) -> tuple[int, ...]:
+    """What may be chosen at `now`: minutes from now that end before the start, and AT_START; nothing in the last minute."""
+    if start - now < _MINUTE:
+        return ()
+    return (*(choice for choice in SNOOZE_MINUTES if snoozed_to(start, choice, now) != AT_START), AT_START)
+
+
+def snoozed_to(start: datetime, choice: int, now: datetime) -> int:
+    """How many minutes before the start a snooze reminds: whole ones, so that a reminder of these minutes is the same message.
+
+    0 is the start itself, also for a choice that would come after it.
+    """
+    return AT_START if choice == AT_START else max(AT_START, round((start - now) / _MINUTE - choice))
+
+
+def snooze_ends(start: datetime, minutes: int) -> datetime:
+    """Until when a snooze of `minutes` before the start is of use."""
+    return start if minutes else start + USEFUL_AFTER_START
 
 
 def delivery_key(*, user_id: str, kind: str, minutes: int, uid: str, recurrence_id: str, start: datetime) -> str:

@@ -51,13 +51,11 @@ from switchboard.logs import get_logger
 from switchboard.services.calendar.questions import (
     REMINDER_NUMBER,
     Meetings,
-    asked_in,
     is_asked,
-    question_rows,
+    rows_of_message,
     target_of,
 )
 from switchboard.services.conversation.answers import ButtonRow
-from switchboard.texts.locales import Texts
 
 TRIES = 3
 """PUTs of one call; a meeting that is changed more often than that is left alone for a while."""
@@ -353,8 +351,9 @@ class Answering:
     def _show(self, held: HeldAnswer) -> bool:
         """Make the message show how its answers stand now; False where it could not be done yet."""
         for _ in range(TRIES):
+            now = self._clock()
             with self._database.read() as session:
-                shown = _shown(session, held, self._clock())
+                shown = _shown(session, held, now)
             if shown is not None:
                 recipient, button_rows, versions = shown
                 try:
@@ -367,7 +366,9 @@ class Answering:
             else:
                 versions = {held.id: held.version}
             with self._database.write() as session:
-                if rows.mark_shown(session, versions):
+                is_newest = rows.mark_shown(session, versions)
+                # A snooze may have been shown there between the look and the drawing.
+                if is_newest and _shown(session, held, now) == shown:
                     return True
         return False
 
@@ -495,8 +496,7 @@ def _shown(
     if subscriber is None or delivery is None or not delivery.body or not held.post_id:
         return None
     answers = rows.of_delivery(session, held.subscriber_id, held.delivery_id)
-    questions = asked_in(session, delivery.body, subscriber.id, answers, now)
-    button_rows = question_rows(questions, delivery.id, answers, Texts.for_locale(subscriber.locale))
+    button_rows = rows_of_message(session, delivery, subscriber, answers, now)
     return delivery.recipient, button_rows, {one.id: one.version for one in answers}
 
 

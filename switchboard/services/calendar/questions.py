@@ -15,10 +15,18 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from switchboard.db.models import AnswerState, CalendarAccount, CalendarAnswer, CalendarOccurrence
+from switchboard.db.models import (
+    AnswerState,
+    CalendarAccount,
+    CalendarAnswer,
+    CalendarOccurrence,
+    CalendarSubscriber,
+    Delivery,
+)
 from switchboard.domain.calendar.answering import Reply
 from switchboard.domain.calendar.changes import Change, ChangeKind
 from switchboard.domain.calendar.occurrences import NEEDS_ACTION, Occurrence
+from switchboard.services.calendar.snoozes import REMINDER_KIND, snooze_rows, snoozes_of
 from switchboard.services.conversation.answers import ButtonRow, Choice, Step
 from switchboard.texts import answers as words
 from switchboard.texts.locales import Texts
@@ -162,6 +170,22 @@ def asked_in(
     keys = {(one.uid, one.recurrence_id) for one in answers}
     answered = {number for number, change in changes if target_of(change) in keys}
     return change_questions(session, subscriber_id, changes, answered, now).questions
+
+
+def rows_of_message(
+    session: Session,
+    delivery: Delivery,
+    subscriber: CalendarSubscriber,
+    answers: Sequence[CalendarAnswer],
+    now: datetime,
+) -> tuple[ButtonRow, ...]:
+    """All buttons that a message that was sent should have now: its questions, and a reminder's snooze."""
+    body = delivery.body or {}
+    questions = asked_in(session, body, subscriber.id, answers, now)
+    rows = question_rows(questions, delivery.id, answers, Texts.for_locale(subscriber.locale))
+    if delivery.kind != REMINDER_KIND:
+        return rows
+    return (*rows, *snooze_rows(body, delivery.id, subscriber, snoozes_of(session, [delivery.subject], now), now))
 
 
 def _row(question: Question, delivery_id: int, answer: CalendarAnswer | None, texts: Texts) -> ButtonRow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,11 +19,21 @@ from switchboard.domain.calendar.quiet_hours import quiet_hours_end
 from switchboard.domain.calendar.reminders import delivery_key
 from switchboard.domain.portions import portions
 from switchboard.services.calendar.questions import question_rows, reminder_questions
-from switchboard.services.channels.channel import Obsolete, Rendered
+from switchboard.services.calendar.snoozes import (
+    REMINDER_KIND,
+    Meeting,
+    Snooze,
+    ledger_subject,
+    meeting_of,
+    reminds_at,
+    snooze_rows,
+    snoozes_of,
+)
+from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
 from switchboard.texts.locales import Texts
 from switchboard.texts.meetings import reminder_message
 
-KIND = "calendar.reminder"
+KIND = REMINDER_KIND
 HEARTBEAT = "calendar.reminders.scan_due"
 
 
@@ -48,9 +58,10 @@ class Reminders:
             rows = session.execute(_due(now, limit)).all()
             # Everybody enters them in one order: on PostgreSQL two claimers with the same keys would wait for each other.
             wanted = sorted(
-                (row.fire_at, _key(row), row) for row in rows if row.start_at > now and not _is_quiet(row, now)
+                ((row.fire_at, _delivery(row)) for row in rows if row.start_at > now and not _is_quiet(row, now)),
+                key=lambda one: (one[0], one[1].key),
             )
-            ids = DeliveryRepository(session).add([_delivery(row, key) for _, key, row in wanted], now)
+            ids = DeliveryRepository(session).add([delivery for _, delivery in wanted], now)
             session.execute(
                 delete(CalendarReminder)
                 .where(
@@ -61,7 +72,9 @@ class Reminders:
             )
         return portions(ids, batch)
 
-    def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered | Obsolete]:
+    def render(
+        self, deliveries: Sequence[ClaimedDelivery], now: datetime
+    ) -> Mapping[int, Rendered | Obsolete | Postponed]:
         """See Renderer. A meeting that was moved, cancelled or declined since is not reminded of."""
         subscriber_ids = {delivery.body["subscriber_id"] for delivery in deliveries}
         with self._database.read() as session:
@@ -71,19 +84,23 @@ class Reminders:
                     select(CalendarSubscriber).where(CalendarSubscriber.id.in_(subscriber_ids))
                 )
             }
-            meetings = _meetings(session, deliveries, subscriber_ids)
+            meetings = reminded_meetings(session, [delivery.body for delivery in deliveries])
+            snoozes = snoozes_of(session, (delivery.subject for delivery in deliveries), now)
         return {
             delivery.id: _render(
-                delivery, subscribers.get(delivery.body["subscriber_id"]), meetings.get(_meeting_of(delivery)), now
+                delivery,
+                subscribers.get(delivery.body["subscriber_id"]),
+                meetings.get(meeting_of(delivery.body)),
+                snoozes,
+                now,
             )
             for delivery in deliveries
         }
 
 
-def _meetings(
-    session: Session, deliveries: Sequence[ClaimedDelivery], subscriber_ids: Collection[int]
-) -> dict[tuple[Any, ...], Occurrence]:
-    """The meetings that are still as their reminders say, in their newest version, by `_meeting_of`."""
+def reminded_meetings(session: Session, bodies: Sequence[Mapping[str, Any]]) -> dict[Meeting, Occurrence]:
+    """The meetings that are still as reminders with these bodies say, in their newest version, by `meeting_of`."""
+    subscriber_ids = {body["subscriber_id"] for body in bodies}
     # Not one join: PostgreSQL would begin it with everybody's meetings of that hour.
     owners = {
         account.id: account.subscriber_id
@@ -96,24 +113,18 @@ def _meetings(
     found = session.execute(
         select(CalendarOccurrence.account_id, CalendarOccurrence.details).where(
             CalendarOccurrence.account_id.in_(owners),
-            CalendarOccurrence.uid.in_({delivery.body["uid"] for delivery in deliveries}),
-            CalendarOccurrence.start_at.in_({_start(delivery) for delivery in deliveries}),
+            CalendarOccurrence.uid.in_({body["uid"] for body in bodies}),
+            CalendarOccurrence.start_at.in_({datetime.fromisoformat(body["start"]) for body in bodies}),
             ~CalendarOccurrence.declined,
         )
     )
-    meetings: dict[tuple[Any, ...], Occurrence] = {}
+    meetings: dict[Meeting, Occurrence] = {}
     for row in found:
         one = Occurrence.from_json(row.details)
         identity = (owners[row.account_id], one.uid, one.recurrence_id, one.start)
         if identity not in meetings or one.sequence > meetings[identity].sequence:
             meetings[identity] = one
     return meetings
-
-
-def _meeting_of(delivery: ClaimedDelivery) -> tuple[Any, ...]:
-    """Whose meeting it is, which one, and when."""
-    body = delivery.body
-    return (body["subscriber_id"], body["uid"], body["recurrence_id"], _start(delivery))
 
 
 def _due(now: datetime, limit: int) -> Select[*tuple[Any, ...]]:
@@ -149,41 +160,46 @@ def _due(now: datetime, limit: int) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _key(row: Any) -> str:
+def reminder_key(user_id: str, body: Mapping[str, Any]) -> str:
+    """The ledger's key of the reminder with this body."""
+    _, uid, recurrence_id, start = meeting_of(body)
     return delivery_key(
-        user_id=row.mattermost_user_id,
-        kind=KIND,
-        minutes=row.minutes,
-        uid=row.uid,
-        recurrence_id=row.recurrence_id,
-        start=row.start_at,
+        user_id=user_id, kind=KIND, minutes=body["minutes"], uid=uid, recurrence_id=recurrence_id, start=start
     )
 
 
-def _delivery(row: Any, key: str) -> NewDelivery:
+def _delivery(row: Any) -> NewDelivery:
+    body = {
+        "subscriber_id": row.subscriber_id,
+        "uid": row.uid,
+        "recurrence_id": row.recurrence_id,
+        "start": row.start_at.isoformat(),
+        "minutes": row.minutes,
+    }
     return NewDelivery(
         channel="mattermost",
         kind=KIND,
-        key=key,
-        subject=f"mattermost:{row.mattermost_user_id}",
+        key=reminder_key(row.mattermost_user_id, body),
+        subject=ledger_subject(row.mattermost_user_id),
         recipient=row.mattermost_user_id,
-        body={
-            "subscriber_id": row.subscriber_id,
-            "uid": row.uid,
-            "recurrence_id": row.recurrence_id,
-            "start": row.start_at.isoformat(),
-            "minutes": row.minutes,
-        },
+        body=body,
         expires_at=row.start_at,
     )
 
 
 def _render(
-    delivery: ClaimedDelivery, subscriber: CalendarSubscriber | None, meeting: Occurrence | None, now: datetime
-) -> Rendered | Obsolete:
+    delivery: ClaimedDelivery,
+    subscriber: CalendarSubscriber | None,
+    meeting: Occurrence | None,
+    snoozes: Sequence[Snooze],
+    now: datetime,
+) -> Rendered | Obsolete | Postponed:
     if subscriber is None or not subscriber.reminders_enabled:
         return Obsolete("reminders were switched off")
-    if _is_quiet(subscriber, now):
+    asked = delivery.body.get("asked", False)
+    if asked and now < reminds_at(delivery.body):
+        return Postponed(reminds_at(delivery.body), "asked for at this time")
+    if not asked and _is_quiet(subscriber, now):  # who asks for a reminder wants it
         return Obsolete("quiet hours had begun")
     if meeting is None:
         return Obsolete("the meeting was moved, cancelled or declined")
@@ -191,14 +207,11 @@ def _render(
         meeting, delivery.body["minutes"], now, zone=ZoneInfo(subscriber.zone), locale=subscriber.locale
     )
     questions = reminder_questions(meeting).questions
-    rows = question_rows(questions, delivery.id, (), Texts.for_locale(subscriber.locale))
+    asking = question_rows(questions, delivery.id, (), Texts.for_locale(subscriber.locale))
+    rows = (*asking, *snooze_rows(delivery.body, delivery.id, subscriber, snoozes, now))
     return Rendered(message, address=subscriber.dm_channel_id, rows=rows)
 
 
 def _is_quiet(reader: Any, now: datetime) -> bool:
     """Whether a subscriber, or a row with its zone and quiet hours, is not to be called at `now`."""
     return quiet_hours_end(now, ZoneInfo(reader.zone), reader.quiet_from, reader.quiet_until) is not None
-
-
-def _start(delivery: ClaimedDelivery) -> datetime:
-    return datetime.fromisoformat(delivery.body["start"])

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, time
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
 from switchboard.db.models import CalendarOccurrence, CalendarReminder, CalendarSubscriber
+from switchboard.services.calendar.reminders import reminded_meetings
+from switchboard.services.calendar.snoozes import ledger_subject, meeting_of, snoozes_of
 from switchboard.services.calendar.statuses import StatusView, status_view
 
 
@@ -94,19 +97,30 @@ class Subscribers:
         with self._database.read() as session:
             return status_view(session, mattermost_user_id, now)
 
-    def next_reminder(self, subscriber_id: int) -> NextReminder | None:
-        """The reminder that comes next; None where none is planned."""
+    def next_reminder(self, subscriber: SubscriberView, now: datetime) -> NextReminder | None:
+        """The reminder that comes next, by the settings or because it was asked for; None where none is planned."""
         with self._database.read() as session:
             row = session.execute(
                 select(CalendarReminder.fire_at, CalendarOccurrence.start_at, CalendarOccurrence.details)
                 .join(CalendarOccurrence, CalendarOccurrence.id == CalendarReminder.occurrence_id)
-                .where(CalendarReminder.subscriber_id == subscriber_id)
+                .where(CalendarReminder.subscriber_id == subscriber.id)
                 .order_by(CalendarReminder.fire_at)
                 .limit(1)
             ).first()
-        if row is None:
-            return None
+            asked = _next_snooze(session, subscriber, now)
+        if row is None or (asked is not None and asked.fire_at < row.fire_at):
+            return asked
         return NextReminder(fire_at=row.fire_at, title=str(row.details.get("title", "")), start=row.start_at)
+
+
+def _next_snooze(session: Session, subscriber: SubscriberView, now: datetime) -> NextReminder | None:
+    snoozes = snoozes_of(session, [ledger_subject(subscriber.mattermost_user_id)], now)
+    meetings = reminded_meetings(session, [one.body for one in snoozes]) if snoozes else {}
+    for snooze in snoozes:
+        meeting = meetings.get(meeting_of(snooze.body))
+        if meeting is not None:
+            return NextReminder(fire_at=snooze.at, title=meeting.title, start=meeting.start)
+    return None
 
 
 def _wall_time(at: time | None) -> str:

@@ -22,6 +22,7 @@ class Step(StrEnum):
     DAY = "day"
     PERIOD = "period"
     ANSWER = "answer"  # details: delivery, meeting (its number there), answer (a Reply)
+    SNOOZE = "snooze"  # details: delivery, choice (minutes from now, or 0 for the start)
 
 
 class Later(StrEnum):
@@ -87,7 +88,8 @@ class Form:
 class Answer:
     """What to show; `form` is opened instead of a text.
 
-    The accounts are to be polled or expanded after the answer, the answers to invitations written.
+    The accounts are to be polled or expanded after the answer, the answers to invitations written, and what was asked for shown
+    in messages: `show` are pairs of delivery and post id.
     """
 
     text: str = ""
@@ -97,6 +99,7 @@ class Answer:
     poll: tuple[int, ...] = ()
     expand: tuple[int, ...] = ()
     write: tuple[int, ...] = ()
+    show: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def check_scheduler(speaker: Speaker, subscribers: Subscribers, now: datetime) -
     if not subscriber.has_notifications:
         choice = command_choice(Command.CREATE, speaker.texts, style="primary")
         return Answer(words.scheduler_is_off_text(speaker.texts), (ButtonRow((choice,)),))
-    upcoming = subscribers.next_reminder(subscriber.id)
+    upcoming = subscribers.next_reminder(subscriber, now)
     status = subscribers.status(speaker.user_id, now) if subscriber.status_enabled else None
     return Answer(
         words.scheduler_text(

@@ -11,6 +11,7 @@ from switchboard.errors import InvalidInputError
 from switchboard.services.calendar.accounts import CalendarAccounts
 from switchboard.services.calendar.answering import Invitations
 from switchboard.services.calendar.listings import Listings
+from switchboard.services.calendar.snoozing import Snoozing
 from switchboard.services.calendar.subscribers import Subscribers
 from switchboard.services.conversation.agendas import AgendaAnswers
 from switchboard.services.conversation.answers import Answer, FormAnswer, Later, Step
@@ -20,6 +21,7 @@ from switchboard.services.conversation.entries import Entries, text_entry
 from switchboard.services.conversation.invitations import answer_invitation
 from switchboard.services.conversation.menus import connect_first, info, menu
 from switchboard.services.conversation.notifications import Notifications
+from switchboard.services.conversation.snoozes import snooze_reminder
 from switchboard.services.conversation.speakers import Speaker, Speakers
 from switchboard.services.conversation.tickets import Ticket
 from switchboard.texts import connections as connection_words
@@ -38,11 +40,14 @@ class Conversation:
         listings: Listings,
         speakers: Speakers,
         invitations: Invitations,
+        snoozing: Snoozing,
         clock: Callable[[], datetime],
     ) -> None:
         self._subscribers = subscribers
         self._speakers = speakers
         self._invitations = invitations
+        self._snoozing = snoozing
+        self._clock = clock
         self._connections = Connections(accounts)
         self._notifications = Notifications(accounts)
         self._agendas = AgendaAnswers(listings, clock)
@@ -79,12 +84,18 @@ class Conversation:
                 return self._connections.confirm_disconnect(speaker, int(ticket.details["account"]))
             case Step.DELETE:
                 return self._notifications.confirm_delete(speaker)
-            case Step.ANSWER:
-                return answer_invitation(speaker, self._invitations, ticket.details, post_id)
+            case Step.ANSWER | Step.SNOOZE:
+                return self._in_message(speaker, ticket, post_id)
             case Step.KEEP:
                 return Answer(connection_words.kept_text(speaker.texts))
             case _:
                 return menu(parse_command(""), speaker.texts)
+
+    def _in_message(self, speaker: Speaker, ticket: Ticket, post_id: str) -> Answer:
+        """A button of a message that came by itself, and that will show what became of it."""
+        if ticket.step is Step.SNOOZE:
+            return snooze_reminder(speaker, self._snoozing, ticket.details, post_id, self._clock())
+        return answer_invitation(speaker, self._invitations, ticket.details, post_id)
 
     def submit(self, ticket: Ticket, entries: Entries) -> FormAnswer:
         """A filled form; its ticket was read for the person who sent it."""

@@ -36,6 +36,7 @@ class Handled:
     poll: tuple[int, ...] = ()
     expand: tuple[int, ...] = ()
     write: tuple[int, ...] = ()
+    show: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,9 @@ class Desk:
 
     def _handled(self, body: Mapping[str, Any], answer: Answer, address: ReplyAddress) -> Handled:
         reply = self._replies.seal(address) if answer.later else ""
-        return Handled(body, address.user_id, answer.later, reply, answer.poll, answer.expand, answer.write)
+        return Handled(
+            body, address.user_id, answer.later, reply, answer.poll, answer.expand, answer.write, answer.show
+        )
 
 
 def _address(call: Call) -> ReplyAddress:

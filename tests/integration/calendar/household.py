@@ -29,6 +29,7 @@ from switchboard.services.calendar.expansion import CalendarExpansion, Expansion
 from switchboard.services.calendar.notices import CalendarNotices
 from switchboard.services.calendar.reminders import Reminders
 from switchboard.services.channels.channel import Rendered
+from switchboard.services.conversation.answers import ButtonRow
 from switchboard.services.deliveries import Deliveries
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)  # a Monday
@@ -104,8 +105,11 @@ class RecordingChannel:
     call_timeout: timedelta = timedelta(seconds=5)
     settle: timedelta = timedelta(seconds=15)
     posts: list[Post] = field(default_factory=list)
+    sent: list[tuple[int, tuple[ButtonRow, ...]]] = field(default_factory=list)
+    """Delivery id and buttons of each post."""
 
     def send(self, delivery: ClaimedDelivery, rendered: Rendered) -> str:
+        self.sent.append((delivery.id, rendered.rows))
         self.posts.append(Post(delivery.recipient, rendered.message.as_markdown()))
         return f"post-{len(self.posts)}"
 

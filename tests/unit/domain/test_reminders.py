@@ -11,12 +11,16 @@ from hypothesis import strategies as st
 
 from switchboard.domain.calendar.occurrences import Occurrence
 from switchboard.domain.calendar.reminders import (
+    AT_START,
     DueReminder,
     agenda_key,
     clean_minutes,
     delivery_key,
     due_reminders,
     is_current,
+    snooze_choices,
+    snooze_ends,
+    snoozed_to,
 )
 from switchboard.errors import InvalidInputError
 
@@ -133,3 +137,37 @@ def test_the_delivery_key_never_changes_its_form() -> None:
         == "reminder:u1:10:7508d8b5018ea640b85269861a101203:-:20260329T010500Z"
     )
     assert agenda_key(user_id="u1", local_date=date(2026, 3, 29)) == "agenda:u1:2026-03-29"
+
+
+@pytest.mark.parametrize(
+    ("left", "choices"),
+    [
+        (90, (5, 15, 60, AT_START)),
+        (61, (5, 15, 60, AT_START)),
+        (60, (5, 15, AT_START)),
+        (10, (5, AT_START)),
+        (6, (5, AT_START)),
+        (5.4, (AT_START,)),
+        (1, (AT_START,)),
+        (0.9, ()),
+        (0, ()),
+        (-5, ()),
+    ],
+)
+def test_only_what_lies_before_the_start_or_at_it_can_be_chosen(left: float, choices: tuple[int, ...]) -> None:
+    assert snooze_choices(START, _before(left)) == choices
+
+
+@given(st.floats(0.01, 10_000), st.sampled_from([5, 15, 60, AT_START]))
+def test_a_snooze_comes_at_a_whole_minute_near_the_wish_and_never_after_the_start(left: float, choice: int) -> None:
+    now = _before(left)
+    minutes = snoozed_to(START, choice, now)
+    at = START - timedelta(minutes=minutes)
+    wished = START if choice == AT_START else min(START, now + timedelta(minutes=choice))
+    assert now < at <= START
+    assert abs(at - wished) <= timedelta(seconds=30)
+
+
+def test_a_snooze_is_of_use_to_the_start_and_one_at_the_start_for_five_minutes_more() -> None:
+    assert snooze_ends(START, 5) == START
+    assert snooze_ends(START, AT_START) == START + timedelta(minutes=5)
