@@ -76,6 +76,11 @@ def serialise(value: Tl) -> bytes:
     raise TypeError(f"no TL for {type(value).__name__}")
 
 
+def seconds(date: Tl) -> int:
+    """A date of a request in seconds; 0 for none, which TL writes as the year 1970."""
+    return int(date.timestamp()) if date is not None else 0
+
+
 def result_of(msg_id: int, value: Tl, *, compress: bool = True) -> bytes:
     """`rpc_result`, packed when it is long and shrinks (core.telegram.org/mtproto/service_messages#packed-object)."""
     body = serialise(value)

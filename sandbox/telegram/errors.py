@@ -28,12 +28,13 @@ def code_of(name: str) -> int:
     """The code of an error by its name, with any number in it (`FLOOD_WAIT_30`); raises KeyError for an unknown one."""
     if name in VENDOR_ONLY:
         return VENDOR_ONLY[name]
-    known = rpcerrorlist.rpc_errors_dict.get(name.upper()) or rpcerrorlist.rpc_errors_dict.get(name)
-    if known is None:
-        known = next((kind for pattern, kind in rpcerrorlist.rpc_errors_re if re.fullmatch(pattern, name)), None)
-    if known is None:
-        raise KeyError(name)
-    return int(known(request=None, **({"capture": 0} if re.search(r"\d", name) else {})).code)
+    known = rpcerrorlist.rpc_errors_dict.get(name)
+    if known is not None:
+        return int(known(request=None).code)
+    for pattern, kind in rpcerrorlist.rpc_errors_re:
+        if re.fullmatch(pattern, name):
+            return int(kind(request=None, capture=0).code)
+    raise KeyError(name)
 
 
 def refused(name: str) -> RpcError:

@@ -103,6 +103,12 @@ class NewKey:
     key: bytes
 
 
+def fresh_key() -> NewKey:
+    """A key as an exchange would make it, for a session that is handed out whole."""
+    key = AuthKey(secrets.token_bytes(256))
+    return NewKey(key.key_id, key.key)
+
+
 class Handshake:
     """One exchange on one line: three requests in this order, each answered by `answer`."""
 

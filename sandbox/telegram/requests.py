@@ -201,6 +201,14 @@ class Requests:
         self._run(call, fault)
 
     def _run(self, call: Call, fault: Fault | None) -> None:
+        try:
+            self._try(call, fault)
+        except Exception as mistake:  # the twin's own fault must not look like a refusal, nor end the line
+            log.exception("the twin failed at %s", call.method)
+            self._server.mistakes.append(mistake)
+            call.connection.answer(call.msg_id, refused("RPC_CALL_FAIL"))
+
+    def _try(self, call: Call, fault: Fault | None) -> None:
         connection = call.connection
         if fault is not None and fault.kind == "cut" and fault.when == "before":
             connection.cut()
@@ -212,11 +220,6 @@ class Requests:
         except RpcError as refusal:
             self._server.flush()
             connection.answer(call.msg_id, refusal)
-            return
-        except Exception as mistake:  # the twin's own fault must not look like a refusal, nor end the line
-            log.exception("the twin failed at %s", call.method)
-            self._server.mistakes.append(mistake)
-            connection.answer(call.msg_id, refused("RPC_CALL_FAIL"))
             return
         if inspect.isawaitable(result):
             self._server.flush()
@@ -270,9 +273,10 @@ class Requests:
     def _admit(self, call: Call, served: Method) -> None:
         """Who may call what (core.telegram.org/api/errors#401-unauthorized)."""
         key, connection = call.key, call.connection
-        if key.refusal:
+        # A session that was ended still connects: help.* and auth.* answer it, until the key itself is dead.
+        if key.refusal and (served.signed_in or key.refusal == "AUTH_KEY_DUPLICATED"):
             raise refused(key.refusal)
-        if not key.user_id:
+        if not key.user_id or key.refusal:
             if served.signed_in:
                 raise refused("SESSION_PASSWORD_NEEDED" if key.pending_user_id else "AUTH_KEY_UNREGISTERED")
             return

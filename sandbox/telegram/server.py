@@ -114,16 +114,16 @@ class Server:
     def valid_salts(self, key: AuthKey) -> tuple[int, int]:
         return self.salt(key), self.salt(key, ahead=-1)
 
-    def session(self, key: AuthKey, session_id: int) -> tuple[Session, bool]:
-        """The session of that number, and whether it is new."""
+    def session(self, key: AuthKey, session_id: int) -> Session:
+        """The session of that number, new or known from another line."""
         found = self._sessions.get((key.id, session_id))
         if found is not None:
             self._sessions.move_to_end((key.id, session_id))
-            return found, False
+            return found
         session = self._sessions[key.id, session_id] = Session(session_id, key)
         while len(self._sessions) > SESSIONS_KEPT:
             self._sessions.popitem(last=False)
-        return session, True
+        return session
 
     def drop_session(self, key: AuthKey, session_id: int) -> bool:
         return self._sessions.pop((key.id, session_id), None) is not None

@@ -48,6 +48,8 @@ class Session:
     failed: set[int] = field(default_factory=set)
     pushed: OrderedDict[int, bytes] = field(default_factory=OrderedDict)
     received: OrderedDict[int, None] = field(default_factory=OrderedDict)
+    announced: bool = False
+    line: Connection | None = None
 
     def remember(self, msg_id: int) -> bool:
         """False when a message with this number came before."""
@@ -149,9 +151,9 @@ class Connection:
         self._line.write(bytes(8) + struct.pack("<qi", self._next_msg_id(1), len(reply)) + reply)
 
     def _message(self, key: AuthKey, message: Message) -> None:
-        fresh, is_new = self._session is None or self._session.id != message.session_id, False
-        if fresh:
-            self._session, is_new = self._server.session(key, message.session_id)
+        if self._session is None or self._session.id != message.session_id:
+            self._session = self._server.session(key, message.session_id)
+        session = self._session
         salt = self._server.salt(key)
         if message.salt not in self._server.valid_salts(key):
             self._service(types.BadServerSalt(message.msg_id, message.seq_no, BAD_SALT, salt))
@@ -160,10 +162,12 @@ class Connection:
         if problem:
             self._service(types.BadMsgNotification(message.msg_id, message.seq_no, problem))
             return
-        if fresh and is_new:
+        if not session.announced:
+            session.announced = True
             self._service(types.NewSessionCreated(message.msg_id, secrets.randbits(62), salt), content=True)
-        elif fresh:
+        elif session.line is not self:
             self._push_again()
+        session.line = self
         self._unpack(message.msg_id, message.seq_no, message.body)
 
     @staticmethod

@@ -111,6 +111,8 @@ class Journal:
         elif kind == "dialog":
             reader, peer = thing
             self._dirty["dialog", (_id(reader), peer)] = (_id(reader), peer)
+        elif kind == "world":
+            self._dirty["world", ""] = None
         else:
             self._dirty[kind, _name(thing)] = thing
 
@@ -133,26 +135,24 @@ class Journal:
             mark = self._world.dialog(owner, peer)
             name = f"{owner}/{peer.key}"
             fields = {"owner": owner, "peer": peer.key, "read_in": mark.read_in, "read_out": mark.read_out}
-        elif kind in {"world", "box"}:
+        elif kind == "world":
+            world = self._world
+            name, fields = "", {"secret": world.secret.hex(), "file_epoch": world.file_epoch,
+                                "salt_epoch": world.salt_epoch, "apps": world.apps}  # fmt: skip
+        elif kind == "box":
             name, fields = thing
         else:
             name = str(_name(thing))
-            gone = (kind == "key" and thing.id not in self._world.keys) or (kind == "post" and not thing.copies)
+            gone = kind == "key" and thing.id not in self._world.keys
             fields = {} if gone else _plain(thing)
         return json.dumps([kind, name, fields], ensure_ascii=False, separators=(",", ":")) + "\n"
 
     def _rewrite(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         world, short = self._world, self._path.with_suffix(".new")
-        whole = {
-            "secret": world.secret.hex(),
-            "file_epoch": world.file_epoch,
-            "salt_epoch": world.salt_epoch,
-            "apps": world.apps,
-        }
         short.touch(mode=0o600)  # it holds authorisation keys
         with short.open("w", encoding="utf-8") as out:
-            out.write(self._line("world", ("", whole)))
+            out.write(self._line("world", None))
             for kind, things in (("person", world.people), ("group", world.groups), ("media", world.media),
                                  ("post", world.posts), ("key", world.keys)):  # fmt: skip
                 out.writelines(

@@ -13,20 +13,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from telethon.crypto import AuthKey
+from telethon.sessions import StringSession
 from telethon.tl import types
+from telethon.tl.alltlobjects import LAYER
 
 import sandbox.telegram.methods  # noqa: F401 - registers the calls
 from sandbox.telegram import actions, membership
 from sandbox.telegram.faults import FaultBook
 from sandbox.telegram.files import FileStore, picture_size
 from sandbox.telegram.handlers.bots import press
-from sandbox.telegram.handshake import ServerKey
+from sandbox.telegram.handshake import ServerKey, fresh_key
 from sandbox.telegram.model import Group, GroupKind, Media, Peer, Person, Post, SentCode, Tl
 from sandbox.telegram.requests import Requests
 from sandbox.telegram.server import DC_ID, Server
 from sandbox.telegram.srp import make_password
 from sandbox.telegram.storage import Journal
-from sandbox.telegram.world import Settings, World
+from sandbox.telegram.world import Settings, UnknownNameError, World
 
 _T = TypeVar("_T")
 Name = Peer | Person | Group | str | int
@@ -129,7 +132,7 @@ class TelegramTwin:
     # --- making people and places -----------------------------------------------------------------------------------
 
     def add_app(self, api_id: int, api_hash: str) -> None:
-        self.call(lambda: self.world.apps.__setitem__(api_id, api_hash))
+        self.call(lambda: self.world.add_app(api_id, api_hash))
 
     def add_person(
         self,
@@ -178,6 +181,21 @@ class TelegramTwin:
             self.world.put_person(person)
 
         self.call(change)
+
+    def session_string(self, name: Name, *, device: str = "Test") -> str:
+        """A Telethon `StringSession` of one of the people, as if a client had signed in before; saves key exchange and code."""
+
+        def sign_in() -> str:
+            person, key = self._person(name), self.server.add_key(fresh_key())
+            key.user_id, key.signed_in, key.active = person.id, self.world.now(), self.world.now()
+            key.api_id, key.layer, key.device = API_ID, LAYER, device
+            self.world.record("key", key)
+            session = StringSession()
+            session.set_dc(self.dc_id, "127.0.0.1", self.port)
+            session.auth_key = AuthKey(key.key)
+            return str(session.save())
+
+        return self.call(sign_in)
 
     def _person(self, name: Name) -> Person:
         peer = self.world.peer(name)
@@ -228,7 +246,10 @@ class TelegramTwin:
 
         def start() -> None:
             person = self._person(name)
-            post = self.world.box_of(person.id, self.world.peer(chat)).posts[number]
+            post = self.world.box_of(person.id, self.world.peer(chat)).posts.get(number)
+            buttons = [button for row in getattr(post and post.markup, "rows", ()) for button in row.buttons]
+            if post is None or data not in [getattr(button.type, "data", None) for button in buttons]:
+                raise UnknownNameError(f"message {number} has no such button")
             press(self.server, person, post, data).add_done_callback(lambda done: answer.set_result(done.result()))
 
         self.call(start)

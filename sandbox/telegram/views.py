@@ -275,6 +275,7 @@ def message(world: World, viewer: Person, owner_id: int, post: Post) -> Tl:
         edit_date=post.edit_date or None,
         grouped_id=post.grouped_id or None,
         views=1 if by_channel else None,
+        forwards=0 if by_channel else None,
     )
 
 

@@ -313,6 +313,8 @@ class World:
     def put_event(self, owner_id: int, event: Event) -> None:
         box = self.boxes.setdefault(owner_id, Box())
         box.pts = max(box.pts, event.pts)
+        if event.kind == "new":
+            box.last_id = max(box.last_id, *event.ids)  # a number is never given twice, also after a deletion
         box.log.append(event)
         surplus = len(box.log) - self.settings.difference_depth
         if surplus > 0:
@@ -330,7 +332,19 @@ class World:
         return sum(1 for number in numbers[start:] if box.posts[number].sender_id != owner_id)
 
     def expire_files(self) -> None:
+        """Every file reference handed out so far is refused from now on (FILE_REFERENCE_EXPIRED)."""
         self.file_epoch += 1
+        self.record("world", None)
+
+    def expire_salts(self) -> None:
+        """Every salt in use is refused once (bad_server_salt)."""
+        self.salt_epoch += 1
+        self.record("world", None)
+
+    def add_app(self, api_id: int, api_hash: str) -> None:
+        """An app that somebody registered at my.telegram.org."""
+        self.apps[api_id] = api_hash
+        self.record("world", None)
 
 
 PeerKindOrFile = Literal["user", "chat", "channel", "photo", "document"]

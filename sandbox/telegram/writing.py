@@ -192,6 +192,7 @@ def earlier(call: Call, random_id: int) -> Post | None:
     uid = call.world.random_ids.get((call.me.id, random_id))
     if uid is None:
         return None
-    if call.world.settings.random_id == "duplicate" or uid not in call.world.posts:
+    first = call.world.posts[uid]
+    if call.world.settings.random_id == "duplicate" or owner_of(call, first.peer) not in first.copies:
         raise refused("RANDOM_ID_DUPLICATE")
-    return call.world.posts[uid]
+    return first

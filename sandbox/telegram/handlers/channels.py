@@ -7,6 +7,7 @@ from collections.abc import Callable
 from telethon.tl import functions, types
 
 from sandbox.telegram import membership, peers, views
+from sandbox.telegram.envelope import seconds
 from sandbox.telegram.errors import refused
 from sandbox.telegram.handlers.account import check_username
 from sandbox.telegram.handlers.chats import clean_title
@@ -129,6 +130,7 @@ def get_full_channel(call: Call, request: Tl) -> Tl:
     mark = world.dialog(call.me.id, group.peer)
     link = next((one for one in group.invites.values() if one.permanent and not one.revoked), None)
     bots = [world.people[number] for number in group.members if world.people[number].is_bot]
+    kicked = sum(1 for one in group.bans.values() if "view_messages" in one.rights)
     full = types.ChannelFull(
         group.id,
         group.about,
@@ -142,9 +144,11 @@ def get_full_channel(call: Call, request: Tl) -> Tl:
         can_view_participants=group.kind == "megagroup" or admin,
         participants_count=len(group.members),
         admins_count=sum(1 for one in group.members.values() if one.role != "member") if admin else None,
-        kicked_count=sum(1 for one in group.bans.values() if "view_messages" in one.rights) if admin else None,
+        kicked_count=kicked if admin else None,
+        banned_count=len(group.bans) - kicked if admin else None,
         exported_invite=views.invite(group, link) if link and admin else None,
         migrated_from_chat_id=group.migrated_from or None,
+        migrated_from_max_id=1 if group.migrated_from else None,
         slowmode_seconds=group.slow_mode_s or None,
         requests_pending=len(group.requests) or None if admin else None,
         recent_requesters=list(group.requests) or None if admin else None,
@@ -260,7 +264,7 @@ def edit_banned(call: Call, request: Tl) -> Tl:
     if member is not None and (member.role == "creator" or (member.role == "admin" and group.creator_id != call.me.id)):
         raise refused("USER_ADMIN_INVALID")
     rights = _flags(request.banned_rights)
-    until = int(request.banned_rights.until_date.timestamp()) if request.banned_rights.until_date else 0
+    until = seconds(request.banned_rights.until_date)
     group.bans.pop(person.id, None)
     if rights:
         until = 0 if until >= FOREVER else until

@@ -5,6 +5,7 @@ from __future__ import annotations
 from telethon.tl import functions, types
 
 from sandbox.telegram import peers, views
+from sandbox.telegram.envelope import seconds
 from sandbox.telegram.errors import refused
 from sandbox.telegram.handlers.updates import state
 from sandbox.telegram.model import Peer, Person, Post, Tl
@@ -68,8 +69,7 @@ def get_dialogs(call: Call, request: Tl) -> Tl:
         if index is None:
             raise refused("OFFSET_PEER_ID_INVALID")
         rest = everything[index + 1 :]
-    elif request.offset_date is not None:
-        before = int(request.offset_date.timestamp())
+    elif before := seconds(request.offset_date):
         rest = [one for one in everything if one[2] is not None and one[2].date < before]
     page = rest[: max(1, min(request.limit, DIALOGS_MAX))]
     dialogs, messages, cast = _shown(call, page)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from telethon.tl import functions, types
 
 from sandbox.telegram import peers, views
+from sandbox.telegram.envelope import seconds
 from sandbox.telegram.errors import refused
 from sandbox.telegram.handlers.messages import content_of
 from sandbox.telegram.model import Box, Peer, Post, Tl
@@ -74,8 +75,8 @@ def get_history(call: Call, request: Tl) -> Tl:
     box = call.world.box_of(call.me.id, place)
     numbers = box.by_peer.get(place, [])[::-1]
     total = len(numbers)
-    if request.offset_date is not None:
-        before = int(request.offset_date.timestamp())
+    before = seconds(request.offset_date)
+    if before and not request.offset_id:  # the number is the finer of the two
         numbers = [one for one in numbers if box.posts[one].date < before]
     return _answer(call, place, page(numbers, request), total)
 
@@ -90,14 +91,13 @@ def search(call: Call, request: Tl) -> Tl:
     query = request.q.lower()
     if not query and sender is None and isinstance(request.filter, types.InputMessagesFilterEmpty):
         raise refused("SEARCH_QUERY_EMPTY")
-    first = int(request.min_date.timestamp()) if request.min_date else 0
-    last = int(request.max_date.timestamp()) if request.max_date else None
+    first, last = seconds(request.min_date), seconds(request.max_date)
     box = call.world.box_of(call.me.id, place)
     found = []
     for number in reversed(box.by_peer.get(place, [])):
         post = box.posts[number]
         if query in post.text.lower() and wanted(post) and (sender is None or post.sender_id == sender.id) \
-                and post.date >= first and (last is None or post.date < last):  # fmt: skip
+                and post.date >= first and (not last or post.date < last):  # fmt: skip
             found.append(number)
     return _answer(call, place, page(found, request), len(found))
 

@@ -7,6 +7,7 @@ import secrets
 from telethon.tl import functions, types
 
 from sandbox.telegram import membership, peers, views
+from sandbox.telegram.envelope import seconds
 from sandbox.telegram.errors import refused
 from sandbox.telegram.handlers.channels import ask_to_join, joined, tell_admins
 from sandbox.telegram.model import Group, Invite, Person, Tl
@@ -38,7 +39,7 @@ def _check_limits(call: Call, expire: int, usage: int, *, request_needed: bool) 
 @method(functions.messages.ExportChatInviteRequest)
 def export_chat_invite(call: Call, request: Tl) -> Tl:
     group = _admin_of(call, request.peer)
-    expire = int(request.expire_date.timestamp()) if request.expire_date else 0
+    expire = seconds(request.expire_date)
     _check_limits(call, expire, request.usage_limit or 0, request_needed=bool(request.request_needed))
     permanent = not (expire or request.usage_limit or request.title or request.request_needed)
     if permanent:
@@ -73,7 +74,7 @@ def edit_exported_chat_invite(call: Call, request: Tl) -> Tl:
     if request.usage_limit is not None:
         one.usage_limit = request.usage_limit
     if request.expire_date is not None:
-        one.expire_date = int(request.expire_date.timestamp())
+        one.expire_date = seconds(request.expire_date)
     if request.title is not None:
         one.title = request.title
     _check_limits(call, 0, one.usage_limit, request_needed=one.request_needed)

@@ -20,7 +20,7 @@ BIG_FROM_BYTES = 10 * 1024 * 1024
 PHOTO_MAX_BYTES = 10 * 1024 * 1024
 PHOTO_SIDES_MAX, PHOTO_RATIO_MAX = 10_000, 20  # core.telegram.org/bots/api#sendphoto
 DOWNLOAD_MAX_BYTES = 1_048_576
-PHOTO_NAMES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", "")
+PHOTO_NAMES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp")
 
 
 # --- up ---------------------------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def from_input(call: Call, given: Tl) -> Media:
 def _photo(call: Call, given: Tl) -> Media:
     data = _whole_file(call, given.file)
     name = given.file.name.lower()
-    if not name.endswith(PHOTO_NAMES):
+    if "." in name and not name.endswith(PHOTO_NAMES):
         raise refused("PHOTO_EXT_INVALID")
     if len(data) > PHOTO_MAX_BYTES:
         raise refused("PHOTO_SAVE_FILE_INVALID")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from telethon.tl import functions, types
 
 from sandbox.telegram import peers, views
+from sandbox.telegram.envelope import seconds
 from sandbox.telegram.errors import refused
 from sandbox.telegram.model import Box, Event, Group, Tl
 from sandbox.telegram.requests import Call, method
@@ -75,9 +76,9 @@ def _changed_channels(call: Call, date: int) -> list[Group]:
 def get_difference(call: Call, request: Tl) -> Tl:
     box = call.world.boxes[call.me.id]
     _check_pts(box, request.pts)
-    if request.date is None:
+    date = seconds(request.date)
+    if not date:
         raise refused("DATE_EMPTY")
-    date = int(request.date.timestamp())
     cast = call.cast()
     if request.pts < box.forgotten_pts or (request.pts_total_limit and request.pts + request.pts_total_limit < box.pts):
         return types.updates.DifferenceTooLong(box.pts)
