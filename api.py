@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
-from routes import admin, authentication, files, mattermost, problems, responses, system
+from routes import admin, authentication, files, mattermost, problems, responses, system, telegram
 from routes.front import Front
 from routes.limits import BodyLimits
 from routes.metrics import WebMetrics
@@ -32,13 +32,14 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions[system.METRICS_KEY] = WebMetrics()
     problems.register(app)
     responses.register(app)
-    for module in (system, files, admin, mattermost):
+    for module in (system, files, admin, mattermost, telegram):
         app.register_blueprint(module.blueprint)
 
     tokens = (settings.admin_token.get_secret_value(),) if settings.admin_token else ()
     administrator = authentication.TokenGuard(lambda: tokens, setting="ADMIN_TOKEN")
     guards: dict[str, authentication.Guard] = {
         "admin": administrator,
+        "telegram": administrator,
         "system.metrics": authentication.loopback_or(administrator),
         "mattermost.command": mattermost.command_guard,
         "mattermost.action": mattermost.ticket_guard,

@@ -36,6 +36,8 @@ POSTGRESQL = make_url("postgresql+psycopg://").get_dialect()()
 NOTE = "<!-- Written by `python -m docs.generate` from the code; change it there. -->\n"
 OTHER_VARIABLES = (
     ("CALENDAR_PASSWORD", "the app password for `calendar connect` and `calendar password`, instead of typing it"),
+    ("TELEGRAM_ACCOUNT_API_HASH", "the api_hash for `telegram add` and `telegram import` with `--api-id`"),
+    ("TELEGRAM_ACCOUNT_TOKEN", "the token for `telegram add --bot`, instead of typing it"),
     ("SANDBOX_SAMPLES", "`empty`: the sandbox starts with empty calendars and connects nobody"),
     (
         "DYNO",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from flask import Flask
 from pydantic import BaseModel, TypeAdapter
@@ -45,16 +45,23 @@ class Description:
     summary: str
     answers: Mapping[int, Answer]
     query: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
     errors: tuple[int, ...] = ()
 
 
 def describes(
-    summary: str, *, answers: Mapping[int, Answer], query: type[BaseModel] | None = None, errors: tuple[int, ...] = ()
+    summary: str,
+    *,
+    answers: Mapping[int, Answer],
+    query: type[BaseModel] | None = None,
+    body: type[BaseModel] | None = None,
+    errors: tuple[int, ...] = (),
 ) -> Callable[[View], View]:
-    """Attach a description to a view; put it under the route decorator."""
+    """Attach a description to a view; put it under the route decorator. `body` is the model of its JSON body."""
 
     def attach(view: View) -> View:
-        setattr(view, ATTRIBUTE, Description(summary=summary, answers=answers, query=query, errors=errors))
+        description = Description(summary=summary, answers=answers, query=query, body=body, errors=errors)
+        setattr(view, ATTRIBUTE, description)
         return view
 
     return attach
@@ -93,7 +100,8 @@ def description_of(app: Flask, rule: Rule) -> Description | None:
 
 def _operation(rule: Rule, method: str, description: Description, schemas: dict[str, Any]) -> dict[str, Any]:
     closed = rule.endpoint not in PUBLIC_ENDPOINTS
-    statuses = {*description.errors, *((401, 503) if closed else ()), *((422,) if description.query else ()), 500}
+    takes_input = description.query is not None or description.body is not None
+    statuses = {*description.errors, *((401, 503) if closed else ()), *((422,) if takes_input else ()), 500}
     responses = {str(status): _answer(answer, schemas) for status, answer in description.answers.items()}
     for status in sorted(statuses):
         responses.setdefault(str(status), _problem_response(status))
@@ -106,6 +114,9 @@ def _operation(rule: Rule, method: str, description: Description, schemas: dict[
     parameters = [*_path_parameters(rule), *_query_parameters(description.query, schemas)]
     if parameters:
         operation["parameters"] = parameters
+    if description.body is not None:
+        schema = _schema(description.body, schemas, mode="validation")
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     if closed:
         operation["security"] = [{"token": []}]
     return operation
@@ -157,9 +168,11 @@ def _answer(answer: Answer, schemas: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
-def _schema(content: Any, schemas: dict[str, Any]) -> dict[str, Any]:
+def _schema(
+    content: Any, schemas: dict[str, Any], *, mode: Literal["serialization", "validation"] = "serialization"
+) -> dict[str, Any]:
     """The schema of a type; its parts move to the components, where all types share them."""
-    schema = TypeAdapter(content).json_schema(mode="serialization", ref_template=REFERENCES)
+    schema = TypeAdapter(content).json_schema(mode=mode, ref_template=REFERENCES)
     schemas.update(schema.pop("$defs", {}))
     name = schema.get("title")
     if schema.get("type") != "object" or name is None:

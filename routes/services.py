@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol, cast
 
@@ -14,6 +15,7 @@ from switchboard.services.conversation.tickets import Ticket
 from switchboard.services.files import FileStore
 from switchboard.services.health import HealthReport
 from switchboard.services.operations import AccountStatus, DeliveryView, SharedFacts
+from switchboard.services.telegram.accounts import AccountView
 
 KEY = "switchboard.routes"
 
@@ -74,6 +76,44 @@ class DeskLike(Protocol):
     def try_again(self, user_id: str) -> str: ...
 
 
+class TelegramAccountsLike(Protocol):
+    """switchboard.services.telegram.accounts.TelegramAccounts."""
+
+    def list_accounts(self) -> list[AccountView]: ...
+
+    def get(self, account_id: int, /) -> AccountView: ...
+
+    def add_user(self, phone: str, *, api_id: int | None, api_hash: str | None, actor: str) -> AccountView: ...
+
+    def add_bot(self, token: str, *, api_id: int | None, api_hash: str | None, actor: str) -> AccountView: ...
+
+    def start(self, account_id: int, /, *, actor: str) -> AccountView: ...
+
+    def stop(self, account_id: int, /, *, actor: str) -> AccountView: ...
+
+    def remove(self, account_id: int, /, *, log_out: bool, actor: str) -> bool: ...
+
+    def wait(
+        self, account_id: int, until: Callable[[AccountView], bool], /, *, seconds: float
+    ) -> AccountView | None: ...
+
+
+class SignInsLike(Protocol):
+    """switchboard.services.telegram.sign_in.SignIns."""
+
+    def request_code(self, account_id: int, /, *, actor: str) -> int: ...
+
+    def resend(self, account_id: int, /, *, actor: str) -> int: ...
+
+    def submit_code(self, account_id: int, code: str, /, *, actor: str) -> int: ...
+
+    def submit_password(self, account_id: int, password: str, /, *, actor: str) -> int: ...
+
+    def cancel(self, account_id: int, /, *, actor: str) -> int: ...
+
+    def wait(self, account_id: int, number: int, /, *, seconds: float) -> AccountView | None: ...
+
+
 class Queue(Protocol):
     """Queues a task by its name with JSON arguments; returns its id. RemoteUnavailableError when the broker does not answer."""
 
@@ -106,6 +146,12 @@ class Services(Protocol):
 
     @property
     def desk(self) -> DeskLike: ...
+
+    @property
+    def telegram_accounts(self) -> TelegramAccountsLike: ...
+
+    @property
+    def telegram_sign_ins(self) -> SignInsLike: ...
 
     def now(self) -> datetime: ...
 

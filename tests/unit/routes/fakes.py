@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from switchboard.errors import NotFoundError
 from switchboard.services.audit import AuditRecord
@@ -166,6 +167,14 @@ class FakeDesk:
 
 
 @dataclass
+class FakeTelegramAccounts:
+    """None; tests of the routes themselves put the real service here."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotImplementedError(name)
+
+
+@dataclass
 class FakeServices:
     """The container; every part can be replaced."""
 
@@ -177,6 +186,8 @@ class FakeServices:
     command_tokens: FakeCommandTokens = field(default_factory=FakeCommandTokens)
     tickets: Tickets = field(default_factory=lambda: Tickets([KEY]))
     desk: FakeDesk = field(default_factory=FakeDesk)
+    telegram_accounts: Any = field(default_factory=FakeTelegramAccounts)
+    telegram_sign_ins: Any = field(default_factory=FakeTelegramAccounts)
 
     def now(self) -> datetime:
         return NOW

@@ -1,0 +1,256 @@
+"""Commands for Telegram accounts. The process `telegram` does what they ask for; it looks for that every two seconds."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from switchboard import wiring
+from switchboard.cli.output import console, print_json, print_table, say
+from switchboard.domain.telegram import phones
+from switchboard.domain.telegram.sessions import Application
+from switchboard.domain.telegram.states import AccountState, Reason
+from switchboard.errors import ConfigError, ConflictError
+from switchboard.services.telegram.accounts import AccountView
+
+app = typer.Typer(help="Telegram accounts and their sign-in.", no_args_is_help=True)
+
+ACTOR = "cli"
+WAIT_S = 30.0
+API_HASH_VARIABLE, TOKEN_VARIABLE = "TELEGRAM_ACCOUNT_API_HASH", "TELEGRAM_ACCOUNT_TOKEN"
+WAYS = {
+    "app": "in a message of Telegram itself, on another device",
+    "sms": "by SMS",
+    "call": "by a call that says it",
+    "flash_call": "as the number of a call",
+    "missed_call": "as the last digits of a calling number",
+    "email": "by e-mail",
+    "fragment": "to fragment.com",
+}
+
+Account = Annotated[int, typer.Argument(help="The account's number, as `telegram list` shows it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one line.")]
+ApiId = Annotated[
+    int | None,
+    typer.Option(help="Of my.telegram.org, its hash is asked for; else TELEGRAM_API_ID and TELEGRAM_API_HASH."),
+]
+
+
+@app.command("list")
+def list_accounts(*, as_json: AsJson = False) -> None:
+    """List the accounts with their state and its reason, and who holds them."""
+    accounts = wiring.telegram_accounts().list_accounts()
+    if as_json:
+        print_json([asdict(account) for account in accounts])
+        return
+    print_table(
+        "Telegram accounts",
+        ("id", "kind", "number or name", "Telegram id", "state", "since", "why", "defined by"),
+        [
+            (
+                a.id,
+                a.kind,
+                _name(a),
+                a.own_id,
+                a.state,
+                a.since,
+                a.reason_text,
+                "variables" if a.origin == "env" else "us",
+            )
+            for a in accounts
+        ],
+        empty="No account yet: `python -m switchboard telegram add +79161234567`.",
+    )
+    facts = wiring.telegram_status().facts()
+    say(
+        f"{len(facts.gateways)} gateways, {facts.shards_held} of {facts.shards} shards held."
+        if facts.gateways
+        else "No gateway runs: start the process `telegram`."
+    )
+
+
+@app.command()
+def add(
+    phone: Annotated[str, typer.Argument(help="The number with its country code; empty for a bot.")] = "",
+    *,
+    bot: Annotated[bool, typer.Option("--bot", help="Add a bot: its token is asked for.")] = False,
+    api_id: ApiId = None,
+) -> None:
+    """Add a number, to be signed in with `telegram sign-in`, or a bot."""
+    api_hash = None if api_id is None else _secret("api_hash", API_HASH_VARIABLE)
+    accounts = wiring.telegram_accounts()
+    if bot:
+        account = accounts.add_bot(_secret("Bot token", TOKEN_VARIABLE), api_id=api_id, api_hash=api_hash, actor=ACTOR)
+        _say(_wait_settled(account.id))
+        return
+    account = accounts.add_user(phone, api_id=api_id, api_hash=api_hash, actor=ACTOR)
+    say(f"Account {account.id} is added; sign it in: `python -m switchboard telegram sign-in {account.id}`.")
+
+
+@app.command("sign-in")
+def sign_in(
+    account: Account,
+    *,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Throw away a sign-in under way.")] = False,
+) -> None:
+    """Sign a number in: the code and, where it has one, the password are asked for. Needs the process `telegram`."""
+    if cancel:
+        _step(account, wiring.telegram_sign_ins().cancel(account, actor=ACTOR))
+        say("The sign-in is cancelled.")
+        return
+    view = wiring.telegram_accounts().get(account)
+    if view.state not in (AccountState.CODE_SENT, AccountState.PASSWORD_NEEDED):
+        view = _step(account, wiring.telegram_sign_ins().request_code(account, actor=ACTOR))
+        _refuse(view)
+    while view.state == AccountState.CODE_SENT:
+        view = _ask_code(account, view)
+    while view.state == AccountState.PASSWORD_NEEDED:
+        hint = view.sign_in.hint if view.sign_in is not None else None
+        given = _ask(f"Password (hint: {hint}): " if hint else "Password: ", hidden=True)
+        view = _step(account, wiring.telegram_sign_ins().submit_password(account, given, actor=ACTOR))
+        _say_problem(view)
+    _refuse(view)
+    _say(_wait_settled(account))
+
+
+@app.command()
+def start(account: Account) -> None:
+    """Let the gateway open the account's connection."""
+    wiring.telegram_accounts().start(account, actor=ACTOR)
+    _say(_wait_settled(account))
+
+
+@app.command()
+def stop(account: Account) -> None:
+    """Let the gateway close it, and nobody open it."""
+    wiring.telegram_accounts().stop(account, actor=ACTOR)
+    with console.status("Waiting for the gateway ..."):
+        view = wiring.telegram_accounts().wait(account, lambda view: view.state == AccountState.STOPPED, seconds=WAIT_S)
+    if view is not None:
+        _say(view)
+
+
+@app.command()
+def remove(
+    account: Account,
+    *,
+    keep_session: Annotated[bool, typer.Option("--keep-session", help="Do not end its session at Telegram.")] = False,
+    yes: Annotated[bool, typer.Option(help="Do not ask.")] = False,
+) -> None:
+    """Forget an account, and end its session at Telegram."""
+    view = wiring.telegram_accounts().get(account)
+    if not yes:
+        typer.confirm(f"Remove account {account} ({_name(view)}) and all that is stored of it?", abort=True)
+    gone = wiring.telegram_accounts().remove(account, log_out=not keep_session, actor=ACTOR)
+    if not gone:
+        with console.status("Waiting for the gateway ..."):
+            gone = wiring.telegram_accounts().wait(account, lambda _view: False, seconds=WAIT_S) is None
+    say(f"Account {account} is removed." if gone else "The gateway removes it as soon as it can.")
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[str, typer.Argument(help="The bare name of a .session file in DATA_DIR/telegram-import.")],
+    *,
+    api_id: ApiId = None,
+) -> None:
+    """Take over the session of a Telethon file. It is only read; no other program may use it any more."""
+    api_hash = None if api_id is None else _secret("api_hash", API_HASH_VARIABLE)
+    account = wiring.telegram_accounts().import_file(file, api_id=api_id, api_hash=api_hash, actor=ACTOR)
+    say(f"Account {account.id} has the session. Delete the file now: whoever has it has the account.")
+    _say(_wait_settled(account.id))
+
+
+@app.command("auth-key")
+def auth_key(
+    phone: Annotated[str, typer.Argument(help="The number with its country code.")],
+) -> None:
+    """Sign in here and print a session string for TELEGRAM_STRING_SESSION: it is as good as the account's password."""
+    application = wiring.telegram_application() or _ask_application()
+    made = wiring.make_telegram_auth_key(
+        phones.normalise(phone),
+        application,
+        ask_code=lambda way: _ask(f"Code, sent {WAYS.get(way, way)}: "),
+        ask_password=lambda hint: _ask(f"Password (hint: {hint}): " if hint else "Password: ", hidden=True),
+    )
+    console.file.flush()
+    sys.stderr.write(f"Signed in as {made.name}. Keep this line secret:\n")
+    print(f"TELEGRAM_STRING_SESSION={made.session}")
+
+
+def _ask_code(account: int, view: AccountView) -> AccountView:
+    found = view.sign_in
+    way = WAYS.get(found.sent_by or "", "by Telegram") if found is not None else "by Telegram"
+    until = f" We wait for it until {found.expires_at.astimezone():%H:%M}." if found and found.expires_at else ""
+    say(f"The code was sent {way}.{until}")
+    more = " (empty: send it another way)" if found is not None and found.resend_at is not None else ""
+    given = _ask(f"Code{more}: ")
+    sign_ins = wiring.telegram_sign_ins()
+    if given or not more:
+        view = _step(account, sign_ins.submit_code(account, given, actor=ACTOR))
+    else:
+        view = _step(account, sign_ins.resend(account, actor=ACTOR))
+    _say_problem(view)
+    return view
+
+
+def _step(account: int, number: int) -> AccountView:
+    with console.status("Waiting for the gateway ..."):
+        view = wiring.telegram_sign_ins().wait(account, number, seconds=WAIT_S)
+    if view is None:
+        raise ConflictError("no gateway has answered: start the process `telegram`, then look at `telegram list`")
+    return view
+
+
+def _refuse(view: AccountView) -> None:
+    """ConflictError with Telegram's answer where a sign-in ended without a session."""
+    if view.sign_in is not None and view.sign_in.problem is not None:
+        raise ConflictError(view.sign_in.problem_text or view.sign_in.problem)
+
+
+def _say_problem(view: AccountView) -> None:
+    if view.sign_in is not None and view.sign_in.problem_text and view.sign_in.step != "ended":
+        say(view.sign_in.problem_text)
+
+
+def _wait_settled(account: int) -> AccountView:
+    def settled(view: AccountView) -> bool:
+        waiting = (Reason.STARTING, Reason.NO_GATEWAY, Reason.MOVING)
+        return view.state != AccountState.OFFLINE or view.reason not in waiting
+
+    with console.status("Waiting for the gateway ..."):
+        view = wiring.telegram_accounts().wait(account, settled, seconds=WAIT_S)
+    return view or wiring.telegram_accounts().get(account)
+
+
+def _say(view: AccountView) -> None:
+    say(f"Account {view.id} ({_name(view)}) is {view.state}.{f' {view.reason_text}' if view.reason_text else ''}")
+
+
+def _name(view: AccountView) -> str:
+    """As an operator knows it."""
+    return " ".join(part for part in (view.phone, view.own_name, view.own_username and f"@{view.own_username}") if part)
+
+
+def _ask_application() -> Application:
+    given = _ask("api_id (of my.telegram.org): ")
+    if not given.isdigit():
+        raise ConfigError("api_id is a number: set TELEGRAM_API_ID and TELEGRAM_API_HASH, or write it here")
+    return Application(int(given), _secret("api_hash", API_HASH_VARIABLE))
+
+
+def _secret(what: str, variable: str) -> str:
+    """Never from the command line, which every user of the machine can read."""
+    return os.environ.get(variable) or _ask(f"{what}: ", hidden=True)
+
+
+def _ask(prompt: str, *, hidden: bool = False) -> str:
+    """A line from the terminal, unseen where it is secret, or from a pipe."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().strip()
+    return (getpass.getpass(prompt) if hidden else input(prompt)).strip()
