@@ -24,7 +24,15 @@ from switchboard.db.models.organisations import (
     Recipient,
 )
 from switchboard.db.models.statuses import CalendarStatus
-from switchboard.db.models.telegram import TelegramAccount, TelegramGateway, TelegramShard, TelegramSignIn
+from switchboard.db.models.telegram import (
+    TelegramAccount,
+    TelegramChat,
+    TelegramGateway,
+    TelegramMessage,
+    TelegramPeer,
+    TelegramShard,
+    TelegramSignIn,
+)
 from switchboard.db.models.upkeep import AuditEntry, FileChunk, Heartbeat, KeyCheck, StoredFile
 
 __all__ = [
@@ -58,7 +66,10 @@ __all__ = [
     "Recipient",
     "StoredFile",
     "TelegramAccount",
+    "TelegramChat",
     "TelegramGateway",
+    "TelegramMessage",
+    "TelegramPeer",
     "TelegramShard",
     "TelegramSignIn",
 ]

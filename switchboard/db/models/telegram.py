@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from switchboard.db.models.base import Base
@@ -13,6 +14,8 @@ from switchboard.db.types import BigId, Sealed
 _OURS = text("origin = 'database' AND phone IS NOT NULL")
 _ENVIRONMENT = text("origin = 'env'")
 _OPEN = text("expires_at IS NOT NULL")
+_UNHANDLED = text("state IN ('received', 'handling')")
+_WITH_TEXT = text("erased_at IS NULL")
 
 
 class TelegramAccount(Base):
@@ -21,7 +24,8 @@ class TelegramAccount(Base):
     `wanted` is what somebody wants of it, `state`, `reason` and `since` where it stands (switchboard.domain.telegram.states).
     `revision` rises with every change that the process holding the account must look at. `key_digest` is the SHA-256 of the
     session's key: one session stands in one row only. `pts`, `qts`, `date` and `seq` are Telegram's state of updates up to
-    which everything is stored (https://core.telegram.org/api/updates).
+    which everything is stored (https://core.telegram.org/api/updates), `top_message` the highest number of a message in
+    private chats and basic groups by then.
     """
 
     __tablename__ = "telegram_accounts"
@@ -55,6 +59,7 @@ class TelegramAccount(Base):
     qts: Mapped[int | None]
     date: Mapped[int | None]
     seq: Mapped[int | None]
+    top_message: Mapped[int | None]
     created_at: Mapped[datetime]
 
 
@@ -110,3 +115,86 @@ class TelegramGateway(Base):
     host: Mapped[str] = mapped_column(String(128))
     accounts: Mapped[int]
     seen_at: Mapped[datetime]
+
+
+class TelegramPeer(Base):
+    """Whom an account has met, under the account's own access hash.
+
+    `peer_id` is the person's id, minus the id of a basic group, or -100 and the id of a channel, as in the Bot API. Without
+    `access_hash` (it was seen in passing) the peer cannot be written to yet. `kind`: user, bot, chat or channel.
+    """
+
+    __tablename__ = "telegram_peers"
+    __table_args__ = (
+        UniqueConstraint("account_id", "peer_id"),
+        Index("ix_telegram_peers_username", "account_id", "username"),
+        Index("ix_telegram_peers_phone", "account_id", "phone"),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("telegram_accounts.id", ondelete="CASCADE"))
+    peer_id: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(String(8))
+    access_hash: Mapped[int | None] = mapped_column(BigInteger)
+    username: Mapped[str | None] = mapped_column(String(64))
+    phone: Mapped[str | None] = mapped_column(String(24))
+    name: Mapped[str] = mapped_column(String(160))
+    seen_at: Mapped[datetime]
+
+
+class TelegramChat(Base):
+    """How far a chat of an account was read by it and by the other side; of a channel also its own `pts`."""
+
+    __tablename__ = "telegram_chats"
+
+    account_id: Mapped[int] = mapped_column(ForeignKey("telegram_accounts.id", ondelete="CASCADE"), primary_key=True)
+    chat_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    pts: Mapped[int | None]
+    top_message: Mapped[int] = mapped_column(default=0)
+    read_in: Mapped[int] = mapped_column(default=0)
+    read_out: Mapped[int] = mapped_column(default=0)
+
+
+class TelegramMessage(Base):
+    """What an account received: a message, an edit of one, or a pressed button.
+
+    `edit` is 0 for a message, the unix time of an edit, and the query's id of a pressed button. Rows of one account rise in
+    the order of its chats. `state`: received, handling (until `claimed_until`), handled, failed. `media` says what hangs on
+    it and how to fetch that later. Retention empties text, media and data (`erased_at`); the numbers stay.
+    """
+
+    __tablename__ = "telegram_messages"
+    __table_args__ = (
+        UniqueConstraint("account_id", "chat_id", "message_id", "edit"),
+        Index(
+            "ix_telegram_messages_unhandled",
+            "account_id",
+            "chat_id",
+            "id",
+            sqlite_where=_UNHANDLED,
+            postgresql_where=_UNHANDLED,
+        ),
+        Index("ix_telegram_messages_message_id", "account_id", "message_id"),
+        Index("ix_telegram_messages_stored_at", "stored_at", sqlite_where=_WITH_TEXT, postgresql_where=_WITH_TEXT),
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("telegram_accounts.id", ondelete="CASCADE"))
+    chat_id: Mapped[int] = mapped_column(BigInteger)
+    message_id: Mapped[int]
+    edit: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(String(8))
+    out: Mapped[bool]
+    sender_id: Mapped[int | None] = mapped_column(BigInteger)
+    text: Mapped[str | None] = mapped_column(Text)
+    media: Mapped[dict[str, Any] | None]
+    reply_to: Mapped[int | None]
+    album: Mapped[int | None] = mapped_column(BigInteger)
+    sent_at: Mapped[datetime]
+    stored_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+    erased_at: Mapped[datetime | None]
+    state: Mapped[str] = mapped_column(String(8))
+    claimed_until: Mapped[datetime | None]
+    next_attempt_at: Mapped[datetime]
+    attempts: Mapped[int] = mapped_column(default=0)
