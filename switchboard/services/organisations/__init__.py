@@ -1,0 +1,1 @@
+"""Organisations: whom they notify of documents, in which words, and what became of it."""

@@ -1,0 +1,393 @@
+"""Recipients: whom an organisation notifies, where, and whether they want it; and what they answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Protocol
+
+from sqlalchemy import Select, or_, select
+from sqlalchemy.orm import Session
+
+from switchboard.db.engine import Database
+from switchboard.db.models import OrganisationTelegram, Recipient
+from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
+from switchboard.db.repositories.organisations import organisation
+from switchboard.db.upsert import insert_new
+from switchboard.domain.calendar.quiet_hours import parse_quiet_hours
+from switchboard.domain.calendar.wall_clock import parse_zone
+from switchboard.domain.organisations.words import Word, meaning
+from switchboard.domain.telegram import phones
+from switchboard.errors import ConfigError, InvalidInputError, NotFoundError
+from switchboard.services import audit
+from switchboard.services.calendar.accounts import Person
+from switchboard.services.organisations.addresses import CHANNELS, TELEGRAM, subject_of
+from switchboard.services.organisations.organisations import language
+
+ANSWER_KIND = "organisation.answer"
+MOST_ID_CHARS = 128
+MOST_NAME_CHARS = 160
+ANSWER_USEFUL_FOR = timedelta(hours=12)
+_USERNAME = re.compile(r"@[A-Za-z][A-Za-z0-9_]{3,31}")
+_TELEGRAM_ID = re.compile(r"[1-9][0-9]{3,18}")
+
+
+class People(Protocol):
+    """Who is who in Mattermost."""
+
+    def find(self, username_or_id: str) -> Person | None:
+        """The active user with this id, name or @name. ConfigError without a server, TransientError where it is down."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientSettings:
+    """What the document system says of a person.
+
+    `telegram` is an id, a @username or a phone with its country code; `mattermost` a user id or @name. Quiet hours are
+    HH:MM by the clocks of `zone`; an empty `zone` or `language` is the organisation's.
+    """
+
+    opted_in: bool
+    channel: str = TELEGRAM
+    second_channel: str | None = None
+    telegram: str | None = None
+    mattermost: str | None = None
+    name: str = ""
+    quiet_from: str = ""
+    quiet_until: str = ""
+    zone: str = ""
+    language: str = ""
+    is_contact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientView:
+    """A recipient; `stopped_at` is the person's own STOP, which no change here undoes. `mattermost` is a user id."""
+
+    organisation_id: int
+    external_id: str
+    name: str
+    channel: str
+    second_channel: str | None
+    telegram: str | None
+    mattermost: str | None
+    opted_in: bool
+    stopped_at: datetime | None
+    quiet_from: str
+    quiet_until: str
+    zone: str
+    language: str
+    is_contact: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who wrote to one of our numbers."""
+
+    user_id: int
+    username: str | None = None
+    phone: str | None = None
+
+
+class Heard(StrEnum):
+    """What an answer was."""
+
+    STOPPED = "stopped"
+    STARTED = "started"
+    ANSWERED = "answered"
+    NOT_OURS = "not_ours"
+
+
+class Recipients:
+    """Upserts, shows and removes recipients; hears their answers."""
+
+    def __init__(self, database: Database, people: People, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._people = people
+        self._clock = clock
+
+    def put(
+        self, organisation_id: int, external_id: str, settings: RecipientSettings, *, actor: str
+    ) -> tuple[RecipientView, bool]:
+        """Make the recipient so, new or not; the same again changes nothing. Also whether it is new.
+
+        STOP stays: of this recipient, and for a new one that of the same Telegram address in this organisation.
+        """
+        _check_id(external_id)
+        values = self._values(settings)
+        now = self._clock()
+        with self._database.write() as session:
+            organisation(session, organisation_id)
+            row, created = _found_or_made(session, organisation_id, external_id, values, now)
+            changed = [name for name, value in values.items() if getattr(row, name) != value]
+            if row.removed_at is not None:
+                row.removed_at, created = None, True
+            if "telegram" in changed:
+                row.telegram_user_id = row.contacted_at = None
+            for name in changed:
+                setattr(row, name, values[name])
+            if created and row.stopped_at is None and row.telegram is not None:
+                row.stopped_at = _stopped_elsewhere(session, row)
+            if created or changed:
+                row.updated_at = now
+                _audit(session, row, "recipient.put", actor, now, created=created, changed=sorted(changed))
+            return _view(row), created
+
+    def get(self, organisation_id: int, external_id: str) -> RecipientView:
+        """One; NotFoundError where there is none."""
+        with self._database.read() as session:
+            organisation(session, organisation_id)
+            return _view(_standing(session, organisation_id, external_id))
+
+    def page(self, organisation_id: int, *, after: str = "", limit: int = 100) -> list[RecipientView]:
+        """By external id, those behind `after`; NotFoundError for an unknown organisation."""
+        with self._database.read() as session:
+            organisation(session, organisation_id)
+            rows = session.scalars(
+                select(Recipient)
+                .where(
+                    Recipient.organisation_id == organisation_id,
+                    Recipient.removed_at.is_(None),
+                    Recipient.external_id > after,
+                )
+                .order_by(Recipient.external_id)
+                .limit(limit)
+            )
+            return [_view(row) for row in rows]
+
+    def remove(self, organisation_id: int, external_id: str, *, actor: str) -> None:
+        """Forget them. Of somebody who answered STOP the name and the STOP stay, in case they are put here again."""
+        now = self._clock()
+        with self._database.write() as session:
+            organisation(session, organisation_id)
+            row = _standing(session, organisation_id, external_id, lock=True)
+            _audit(session, row, "recipient.remove", actor, now)
+            if row.stopped_at is None:
+                session.delete(row)
+                return
+            row.removed_at, row.name, row.opted_in, row.is_contact = now, "", False, False
+            row.telegram = row.mattermost = row.second_channel = row.telegram_user_id = row.contacted_at = None
+
+    def identify(self, recipient_id: int, user_id: int) -> None:
+        """Remember who the address of a recipient turned out to be, so that their answers are understood."""
+        with self._database.write() as session:
+            row = session.get(Recipient, recipient_id, with_for_update=True)
+            if row is not None and row.telegram is not None and row.telegram_user_id != user_id:
+                row.telegram_user_id = user_id
+
+    def hear(self, account_id: int, peer: Peer, text: str) -> Heard:
+        """A private message to one of our numbers. STOP and START count for every organisation that writes from it.
+
+        The answer stands in the ledger afterwards, once for a message that is heard twice at the same state; anything but STOP
+        and START is answered once a day. NOT_OURS: the person is nobody's recipient, and nothing was done.
+        """
+        word, now = meaning(text), self._clock()
+        with self._database.write() as session:
+            found = _heard(session, account_id, peer)
+            if not found:
+                return Heard.NOT_OURS
+            for row in found:
+                row.telegram_user_id = peer.user_id
+            if word is None:
+                _answer(session, account_id, found, "unread", f"{now:%Y-%m-%d}", now)
+                return Heard.ANSWERED
+            changed = [row for row in found if (row.stopped_at is None) == (word is Word.STOP)]
+            for row in changed:
+                row.stopped_at = now if word is Word.STOP else None
+                row.updated_at = now
+                _audit(session, row, f"recipient.{word}", "recipient", now)
+            if changed:
+                _answer(session, account_id, changed, str(word), now.isoformat(), now)
+        return Heard.STOPPED if word is Word.STOP else Heard.STARTED
+
+    def _values(self, settings: RecipientSettings) -> dict[str, Any]:
+        """The columns; every mistake is an InvalidInputError. Mattermost is asked here, before any transaction."""
+        if settings.channel not in CHANNELS:
+            raise InvalidInputError(f"the channel is one of {', '.join(CHANNELS)}", field="channel")
+        if settings.second_channel is not None and settings.second_channel not in CHANNELS:
+            raise InvalidInputError(
+                f"the second channel is one of {', '.join(CHANNELS)}, or null", field="second_channel"
+            )
+        if settings.second_channel == settings.channel:
+            raise InvalidInputError("the second channel is another than the first", field="second_channel")
+        for name in (settings.channel, settings.second_channel):
+            if name is not None and not getattr(settings, name):
+                raise InvalidInputError(f"messages go to {name}: give the address there", field=name)
+        if len(settings.name) > MOST_NAME_CHARS:
+            raise InvalidInputError(f"at most {MOST_NAME_CHARS} characters", field="name")
+        quiet_from, quiet_until = parse_quiet_hours(settings.quiet_from, settings.quiet_until)
+        return {
+            "name": " ".join(settings.name.split()),
+            "channel": settings.channel,
+            "second_channel": settings.second_channel,
+            "telegram": telegram_address(settings.telegram) if settings.telegram else None,
+            "mattermost": self._mattermost_id(settings.mattermost) if settings.mattermost else None,
+            "opted_in": settings.opted_in,
+            "quiet_from": quiet_from,
+            "quiet_until": quiet_until,
+            "zone": parse_zone(settings.zone).key if settings.zone else None,
+            "locale": language(settings.language) if settings.language else None,
+            "is_contact": settings.is_contact,
+        }
+
+    def _mattermost_id(self, user: str) -> str:
+        try:
+            person = self._people.find(user.strip())
+        except ConfigError as error:
+            raise InvalidInputError(f"nobody can be reached there: {error}", field="mattermost") from None
+        if person is None:
+            raise InvalidInputError("Mattermost has no active user with this id or name", field="mattermost")
+        return person.id
+
+
+def telegram_address(text: str) -> str:
+    """An id, `@username` or `+phone` as it is stored; InvalidInputError, which does not repeat it, for anything else."""
+    text = text.strip()
+    if _USERNAME.fullmatch(text):
+        return text.lower()
+    if _TELEGRAM_ID.fullmatch(text):
+        return text
+    if text.startswith("+"):
+        return phones.normalise(text, field="telegram")
+    raise InvalidInputError(
+        "an address in Telegram is @username, +phone with the country code, or a numeric id", field="telegram"
+    )
+
+
+def _found_or_made(
+    session: Session, organisation_id: int, external_id: str, values: Mapping[str, Any], now: datetime
+) -> tuple[Recipient, bool]:
+    """The row, locked; made where it is not there, however many do so at once."""
+    new = {
+        **values,
+        "organisation_id": organisation_id,
+        "external_id": external_id,
+        "created_at": now,
+        "updated_at": now,
+    }
+    made = insert_new(session, Recipient, [new], Recipient.id)
+    row = session.scalars(_named(organisation_id, external_id).with_for_update()).one()
+    return row, bool(made)
+
+
+def _named(organisation_id: int, external_id: str) -> Select[Recipient]:
+    return select(Recipient).where(Recipient.organisation_id == organisation_id, Recipient.external_id == external_id)
+
+
+def _standing(session: Session, organisation_id: int, external_id: str, *, lock: bool = False) -> Recipient:
+    query = _named(organisation_id, external_id).where(Recipient.removed_at.is_(None))
+    row = session.scalars(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFoundError("this organisation has no such recipient")
+    return row
+
+
+def _stopped_elsewhere(session: Session, row: Recipient) -> datetime | None:
+    """The STOP of the same address under another name in the organisation."""
+    return session.scalars(
+        select(Recipient.stopped_at)
+        .where(
+            Recipient.organisation_id == row.organisation_id,
+            Recipient.telegram == row.telegram,
+            Recipient.id != row.id,
+            Recipient.stopped_at.is_not(None),
+        )
+        .order_by(Recipient.stopped_at)
+    ).first()
+
+
+def _heard(session: Session, account_id: int, peer: Peer) -> Sequence[Recipient]:
+    """Who this person is for the organisations that write from this number, locked."""
+    addresses = [str(peer.user_id)]
+    if peer.username:
+        addresses.append(f"@{peer.username.lower()}")
+    if peer.phone:
+        addresses.append("+" + peer.phone.lstrip("+"))
+    return session.scalars(
+        select(Recipient)
+        .join(OrganisationTelegram, OrganisationTelegram.organisation_id == Recipient.organisation_id)
+        .where(
+            OrganisationTelegram.account_id == account_id,
+            Recipient.removed_at.is_(None),
+            or_(
+                Recipient.telegram_user_id == peer.user_id,
+                # a freed username may be another's by now: it names who was never seen yet
+                (Recipient.telegram_user_id.is_(None)) & Recipient.telegram.in_(addresses),
+            ),
+        )
+        .order_by(Recipient.id)
+        .with_for_update(of=Recipient)
+    ).all()
+
+
+def _answer(
+    session: Session, account_id: int, found: Sequence[Recipient], answer: str, once: str, now: datetime
+) -> None:
+    """One message back, whichever of the person's records it hangs on."""
+    first = found[0]
+    DeliveryRepository(session).add(
+        [
+            NewDelivery(
+                channel=TELEGRAM,
+                kind=ANSWER_KIND,
+                key=f"{ANSWER_KIND}|{account_id}|{first.id}|{answer}|{once}",
+                subject=subject_of(TELEGRAM, account_id, first),
+                recipient=str(first.id),
+                body={
+                    "answer": answer,
+                    "recipient_id": first.id,
+                    "organisation_ids": sorted({row.organisation_id for row in found}),
+                },
+                expires_at=now + ANSWER_USEFUL_FOR,
+            )
+        ],
+        now,
+    )
+
+
+def _check_id(external_id: str) -> None:
+    if (
+        not 1 <= len(external_id) <= MOST_ID_CHARS
+        or not external_id.isprintable()
+        or external_id.strip() != external_id
+    ):
+        raise InvalidInputError(
+            f"a name for a recipient has 1 to {MOST_ID_CHARS} printable characters", field="external_id"
+        )
+
+
+def _audit(session: Session, row: Recipient, action: str, actor: str, now: datetime, **details: object) -> None:
+    audit.record(
+        session,
+        actor=actor,
+        action=action,
+        subject=f"organisation:{row.organisation_id}",
+        now=now,
+        details={"recipient_id": row.id, **details},
+    )
+
+
+def _view(row: Recipient) -> RecipientView:
+    return RecipientView(
+        organisation_id=row.organisation_id,
+        external_id=row.external_id,
+        name=row.name,
+        channel=row.channel,
+        second_channel=row.second_channel,
+        telegram=row.telegram,
+        mattermost=row.mattermost,
+        opted_in=row.opted_in,
+        stopped_at=row.stopped_at,
+        quiet_from="" if row.quiet_from is None else f"{row.quiet_from:%H:%M}",
+        quiet_until="" if row.quiet_until is None else f"{row.quiet_until:%H:%M}",
+        zone=row.zone or "",
+        language=row.locale or "",
+        is_contact=row.is_contact,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
