@@ -109,6 +109,7 @@ class Connection:
 
     def cut(self) -> None:
         self.open = False
+        self._server.unsubscribe(self)
         self._line.abort()
 
     def close(self) -> None:

@@ -141,7 +141,8 @@ def test_everything_outlives_a_restart(tmp_path: Path) -> None:
         assert second.server.files.read(media.file_id) == b"paper"
         after(second)
         assert second.server.mistakes == []
-    (tmp_path / "telegram.jsonl").open("a").write('["post","7",{"uid":')  # cut off in the middle
+    with (tmp_path / "telegram.jsonl").open("a") as journal:
+        journal.write('["post","7",{"uid":')  # cut off in the middle
     with running_telegram(data_dir=tmp_path) as third:
         assert third.texts("Boris", "Anna")[-1] == "after the restart"
 
