@@ -39,6 +39,7 @@ from switchboard.services.calendar.notices import CalendarNotices
 from switchboard.services.calendar.polling import CalendarPolling
 from switchboard.services.calendar.questions import MAX_QUESTIONS
 from switchboard.services.calendar.reminders import Reminders
+from switchboard.services.calendar.snoozing import Snoozing
 from switchboard.services.channels.channel import Rendered
 from switchboard.services.conversation.answers import ButtonRow
 from switchboard.services.deliveries import Deliveries
@@ -245,6 +246,16 @@ def test_a_notice_of_many_asks_about_the_first_and_says_how_to_answer_the_others
     post = life.invite(*(invitation(f"Plan {number}") for number in range(MAX_QUESTIONS + 2)))
     assert len(life.channel.posts[post]) == MAX_QUESTIONS
     assert "2 more invitations wait for your answer" in life.channel.texts[-1]
+
+
+def test_a_reminder_shows_a_snooze_and_an_answer_that_come_at_once(life: Life) -> None:
+    life.invite(invitation("Plan"))
+    life.now = datetime(2026, 11, 24, 9, 50, tzinfo=UTC)
+    [reminder] = life.live()
+    delivery_id = int(life.channel.posts[reminder][0].choices[0].details["delivery"])
+    life.channel.before_redraw = lambda: Snoozing(life.database, life.clock).ask(ANNA, delivery_id, 5)
+    life.click(reminder, Reply.ACCEPTED)
+    assert [row.text for row in life.channel.posts[reminder]] == ["✅ you accepted", "🔔 I will remind you at 10:55"]
 
 
 # --- writing ------------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class Evening:
             for post in self.home.tick():
                 local = self.home.clock.now + timedelta(hours=1)
                 told.append(f"{local:%H:%M:%S} {post.text.splitlines()[0]}")
-            self.home.clock.forward(seconds=15)
+            self.home.clock.forward(seconds=30)
         return told
 
     def configure(self, **settings: object) -> None:
@@ -117,7 +117,7 @@ def test_a_reminder_offers_what_lies_before_the_start_and_the_start(evening: Eve
 def test_a_click_reminds_once_more_at_its_time(evening: Evening) -> None:
     evening.at(-9.6)
     assert evening.click(5) == Snoozed(START - timedelta(minutes=5), "Plan")
-    assert evening.sent_until(1) == ["10:55:09 **In 5 minutes: Plan**"]
+    assert evening.sent_until(1) == ["10:55:24 **In 5 minutes: Plan**"]
     assert evening.home.ledger() == {"SENT": 2}
 
 
@@ -139,7 +139,7 @@ def test_two_clicks_are_one_reminder_and_the_last_one_wins(evening: Evening) -> 
     for choice, seconds in ((5, 0), (5, 1), (0, 5), (5, 50), (5, 20)):
         evening.home.clock.forward(seconds=seconds)
         evening.click(choice)
-    assert evening.sent_until(5) == ["10:56:01 **In 4 minutes: Plan**"]
+    assert evening.sent_until(5) == ["10:56:16 **In 4 minutes: Plan**"]
 
 
 def test_a_click_that_comes_back_to_a_time_that_was_given_up_is_kept(evening: Evening) -> None:
