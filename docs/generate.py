@@ -26,7 +26,7 @@ from routes.services import Services
 from switchboard import __version__, errors
 from switchboard.cli.main import app as command_line
 from switchboard.db.models import Base
-from switchboard.queues import PROCESS_QUEUES
+from switchboard.queues import GATEWAY_QUEUES, PROCESS_QUEUES
 from switchboard.settings import Settings
 from tasks.app import TASK_MODULES, VISIBILITY_TIMEOUT_S, route
 from tasks.app import app as celery_app
@@ -185,11 +185,21 @@ def http_page() -> str:
                 (f"`{each['name']}`", each["in"], each.get("description", ""))
                 for each in operation.get("parameters", ())
             ]
+            rows += _body_rows(operation, document)
             if rows:
                 parts.append("\n" + _table(("parameter", "in", "meaning"), rows))
             answers = ", ".join(status for status in sorted(operation["responses"]) if status != "500")
             parts.append(f"\nAnswers {answers}.\n")
     return "".join(parts)
+
+
+def _body_rows(operation: Mapping[str, Any], document: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The fields of an operation's JSON body."""
+    if "requestBody" not in operation:
+        return []
+    name = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    fields = document["components"]["schemas"][name]["properties"]
+    return [(f"`{field}`", "body", facts.get("description", "")) for field, facts in fields.items()]
 
 
 def tasks_page() -> str:
@@ -203,6 +213,8 @@ def tasks_page() -> str:
             continue
         queue = (route(name) or {})["queue"]
         arguments = ", ".join(inspect.signature(task.run).parameters)
+        if queue in GATEWAY_QUEUES and "account_id" in arguments:
+            queue = f"{queue}.SHARD"
         period, expires = _beat(beats.get(name, {}))
         limits = f"{task.soft_time_limit} / {task.time_limit} s"
         alone = "yes" if task.only_one else ""

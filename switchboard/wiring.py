@@ -55,7 +55,15 @@ from switchboard.services.conversation.tickets import Tickets
 from switchboard.services.doctor import Check, WarningFound
 from switchboard.services.file_links import FileLinks
 from switchboard.services.files import DatabaseFileStore
-from switchboard.services.health import Health, database_probe, heartbeat_probe, redis_probe, schema_probe
+from switchboard.services.health import (
+    DependencyFaultError,
+    Health,
+    Probe,
+    database_probe,
+    heartbeat_probe,
+    redis_probe,
+    schema_probe,
+)
 from switchboard.services.keys import Keys
 from switchboard.services.mattermost_commands import RIGHTS, CommandInstaller, CommandTokens, Installed
 from switchboard.services.operations import Operations
@@ -267,6 +275,7 @@ def health() -> Health:
             heartbeat_probe(
                 database(), reminder_service.HEARTBEAT, within=TICK_EXPECTED_WITHIN, clock=utc_now, name="tick"
             ),
+            Probe("telegram", _look_at_telegram, needed=False),
         ]
     )
 
@@ -622,6 +631,14 @@ def _telegram_accounts_to_check() -> list[TelegramAccountView]:
         return telegram_accounts().list_accounts()
     except (SwitchboardError, SQLAlchemyError):
         return []  # the checks above say why
+
+
+def _look_at_telegram() -> str:
+    facts = telegram_status().facts()
+    wanted = sum(count for state, count in facts.accounts.items() if state != AccountState.STOPPED)
+    if wanted and not facts.gateways:
+        raise DependencyFaultError("no process holds the accounts: start `telegram`")
+    return f"{len(facts.gateways)} gateways, {facts.accounts.get(AccountState.ONLINE, 0)} of {wanted} accounts online"
 
 
 def _check_telegram_gateway() -> str:

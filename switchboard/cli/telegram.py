@@ -14,8 +14,8 @@ from switchboard import wiring
 from switchboard.cli.output import console, print_json, print_table, say
 from switchboard.domain.telegram import phones
 from switchboard.domain.telegram.sessions import Application
-from switchboard.domain.telegram.states import AccountState, Reason
-from switchboard.errors import ConfigError, ConflictError
+from switchboard.domain.telegram.states import AccountState, Origin, Reason
+from switchboard.errors import ConfigError, ConflictError, InvalidInputError
 from switchboard.services.telegram.accounts import AccountView
 
 app = typer.Typer(help="Telegram accounts and their sign-in.", no_args_is_help=True)
@@ -126,13 +126,24 @@ def start(account: Account) -> None:
 
 
 @app.command()
-def stop(account: Account) -> None:
-    """Let the gateway close it, and nobody open it."""
-    wiring.telegram_accounts().stop(account, actor=ACTOR)
-    with console.status("Waiting for the gateway ..."):
-        view = wiring.telegram_accounts().wait(account, lambda view: view.state == AccountState.STOPPED, seconds=WAIT_S)
-    if view is not None:
-        _say(view)
+def stop(
+    account: Annotated[int | None, typer.Argument(help="The account's number; none with --all.")] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="Every account but those that variables define.")] = False,
+) -> None:
+    """Let the gateway close an account, and nobody open it."""
+    accounts = wiring.telegram_accounts()
+    if (account is None) != every:
+        raise InvalidInputError("give either the number of an account or --all", field="account")
+    signing_in = (AccountState.CODE_SENT, AccountState.PASSWORD_NEEDED)  # nothing of them is open
+    listed = accounts.list_accounts()
+    ours = [view.id for view in listed if view.origin == Origin.DATABASE and view.state not in signing_in]
+    for each in ours if account is None else [account]:
+        accounts.stop(each, actor=ACTOR)
+        with console.status("Waiting for the gateway ..."):
+            view = accounts.wait(each, lambda view: view.state == AccountState.STOPPED, seconds=WAIT_S)
+        if view is not None:
+            _say(view)
 
 
 @app.command()

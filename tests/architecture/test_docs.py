@@ -74,7 +74,7 @@ def test_every_documented_command_exists() -> None:
     unknown = []
     for page in pages():
         for line in re.findall(r"python -m switchboard ([a-z][^\n`]*)", page.read_text(encoding="utf-8")):
-            words = tuple(re.match(r"(?:[a-z]+ ?)*", line)[0].split())  # type: ignore[index]  # it matches the empty text too
+            words = tuple(re.match(r"(?:[a-z]+(?:-[a-z]+)* ?)*", line)[0].split())  # type: ignore[index]  # it matches the empty text too
             if words[:1] not in known or (words[:1] in groups and words[:2] not in known):
                 unknown.append(f"{page.relative_to(ROOT)}: {line}")
     assert unknown == []

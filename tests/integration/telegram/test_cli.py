@@ -104,6 +104,8 @@ def test_a_number_is_added_signed_in_stopped_started_and_removed(office: Office,
     assert "1 gateways, 64 of 64 shards held" in run("list").out
     assert "is stopped" in run("stop", number).out
     assert "is online" in run("start", number).out
+    assert run("stop").status == 1
+    assert "is stopped" in run("stop", "--all").out
     removed = run("remove", number, "--yes")
     assert f"Account {number} is removed" in removed.out
     assert json.loads(run("list", "--json").out) == []
