@@ -33,6 +33,7 @@ from switchboard.db.models.telegram import (
     TelegramShard,
     TelegramSignIn,
 )
+from switchboard.db.models.telegram_sending import TelegramMiss, TelegramSent, TelegramWait
 from switchboard.db.models.upkeep import AuditEntry, FileChunk, Heartbeat, KeyCheck, StoredFile
 
 __all__ = [
@@ -69,7 +70,10 @@ __all__ = [
     "TelegramChat",
     "TelegramGateway",
     "TelegramMessage",
+    "TelegramMiss",
     "TelegramPeer",
+    "TelegramSent",
     "TelegramShard",
     "TelegramSignIn",
+    "TelegramWait",
 ]
