@@ -14,6 +14,14 @@ def quiet_hours_end(now: datetime, zone: ZoneInfo, begins: time | None, ends: ti
 
     They may pass midnight (22:00 to 08:00). The first instant is quiet, the last is not.
     """
+    found = quiet_hours_around(now, zone, begins, ends)
+    return None if found is None else found[1]
+
+
+def quiet_hours_around(
+    now: datetime, zone: ZoneInfo, begins: time | None, ends: time | None
+) -> tuple[datetime, datetime] | None:
+    """The same with their beginning."""
     if begins is None or ends is None:
         return None
     today = now.astimezone(zone).date()
@@ -21,7 +29,7 @@ def quiet_hours_end(now: datetime, zone: ZoneInfo, begins: time | None, ends: ti
         begin = to_utc(day, begins, zone)
         end = to_utc(day if ends > begins else day + timedelta(days=1), ends, zone)
         if begin <= now < end:
-            return end
+            return begin, end
     return None
 
 

@@ -1,0 +1,538 @@
+"""Document events: taken once, turned into rows of the ledger, and shown with what became of each.
+
+One transaction holds the event and a ledger row for each recipient, so whoever was told 202 can rely on it, whatever becomes of
+the broker. People who are not known or do not want messages are states of the event, not errors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Row, Select, and_, func, insert, select, update
+from sqlalchemy.orm import Session, aliased
+
+from switchboard.db.engine import Database
+from switchboard.db.models import (
+    OPEN_STATES,
+    Delivery,
+    DeliveryState,
+    DocumentDelivery,
+    DocumentEvent,
+    EventState,
+    Organisation,
+    Recipient,
+)
+from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
+from switchboard.db.repositories.organisations import organisation, recipients_by_name, telegram_of
+from switchboard.db.upsert import MAX_PARAMETERS, insert_new
+from switchboard.domain.organisations.schedule import reminder_at
+from switchboard.domain.organisations.templates import Purpose
+from switchboard.domain.portions import portions
+from switchboard.domain.telegram import pacing
+from switchboard.domain.telegram.pacing import Limits
+from switchboard.errors import ConflictError, NotFoundError
+from switchboard.services import audit
+from switchboard.services.organisations.addresses import (
+    MATTERMOST,
+    TELEGRAM,
+    account_of,
+    ledger_recipient,
+    reachable,
+    subject_of,
+)
+
+DOCUMENT_KIND = "organisation.document"
+MOST_RECIPIENTS = 10_000
+NOTICE_USEFUL_FOR = timedelta(days=7)
+REMIND_BEFORE = timedelta(hours=24)
+BATCH = 50
+
+UNKNOWN, REMOVED, OPTED_OUT, STOPPED, NO_CHANNEL = "unknown_recipient", "removed", "opted_out", "stopped", "no_channel"
+STATES: Mapping[DeliveryState, str] = {
+    DeliveryState.PENDING: "waiting",
+    DeliveryState.CLAIMED: "waiting",
+    DeliveryState.SENDING: "sending",
+    DeliveryState.UNCERTAIN: "sending",
+    DeliveryState.SENT: "sent",
+    DeliveryState.READ: "read",
+    DeliveryState.DEAD: "undeliverable",
+    DeliveryState.EXPIRED: "given_up",
+}
+"""The states of the ledger as a sender sees them."""
+UNDER_WAY = ("waiting", "sending")
+NOT_TOLD = (UNKNOWN, REMOVED, OPTED_OUT, STOPPED, NO_CHANNEL, "undeliverable", "given_up")
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """What happened to a document, for whom. `remind_before` None: the usual; zero: no reminder."""
+
+    kind: str
+    number: str
+    recipients: Sequence[str]
+    title: str = ""
+    link: str = ""
+    deadline_at: datetime | None = None
+    remind_before: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An event that stands. `batches` are Mattermost deliveries to queue now, `accounts` Telegram accounts to wake; both are
+    empty for a repeat.
+    """
+
+    event_id: int
+    batches: list[list[int]] = field(default_factory=list)
+    accounts: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class EventDelivery:
+    """What became of one message of an event.
+
+    `state`: waiting (`not_before` where it is put off), sending, sent, read, undeliverable, given_up; or unknown_recipient,
+    removed, opted_out, stopped, no_channel, where nothing was sent at all. `reason` says why, and of a message over the second
+    channel why not over the first. Mattermost does not tell what was read: there `sent` is the last state.
+    """
+
+    id: int
+    recipient: str
+    purpose: str
+    channel: str | None
+    state: str
+    reason: str | None
+    not_before: datetime | None
+    finished_at: datetime | None
+    remind_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """An event and how far it got. `counts` are its notices by state, `recipients` how many people it names.
+
+    `expected_by` is when its last message may be out at the present pace of the account; null when nothing waits, and while
+    the account does not work.
+    """
+
+    id: int
+    organisation_id: int
+    kind: str
+    number: str | None
+    title: str | None
+    link: str | None
+    deadline_at: datetime | None
+    state: str
+    recipients: int
+    counts: Mapping[str, int]
+    done: bool
+    expected_by: datetime | None
+    created_at: datetime
+    processed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which messages of an event: those in `state`, or with `unread` those that were told and not yet read."""
+
+    state: str | None = None
+    unread: bool = False
+    after: int = 0
+    limit: int = 1_000
+
+
+class Events:
+    """Takes and shows events. `working` says which Telegram accounts are online."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        limits: Limits,
+        working: Callable[[int], bool],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._limits = limits
+        self._working = working
+
+    def accept(
+        self,
+        organisation_id: int,
+        key: str,
+        body: bytes,
+        event: NewEvent,
+        *,
+        signature: str | None = None,
+    ) -> Accepted:
+        """Take an event once under `key`; the same again gives the same id and does nothing.
+
+        ConflictError where the key came before with another body, or the signature with another key. `body` are the bytes that
+        were sent, `signature` what they were signed with.
+        """
+        now = self._clock()
+        body_hash = hashlib.sha256(body).hexdigest()
+        with self._database.write() as session:
+            sender = organisation(session, organisation_id)
+            row = {
+                "organisation_id": organisation_id,
+                "idempotency_key": key,
+                "body_hash": body_hash,
+                "signature": None if signature is None else hashlib.sha256(signature.encode()).hexdigest(),
+                "kind": event.kind,
+                "number": event.number,
+                "title": event.title or None,
+                "link": event.link or None,
+                "deadline_at": event.deadline_at,
+                "state": EventState.OPEN,
+                "created_at": now,
+            }
+            made = insert_new(session, DocumentEvent, [row], DocumentEvent.id)
+            if not made:
+                return Accepted(_repeated(session, organisation_id, key, body_hash))
+            event_id = int(made[0][0])
+            ids = self._tell(session, sender, event_id, event, now)
+            _audit(session, organisation_id, event_id, "document_event.accept", now, deliveries=len(ids))
+            return _accepted(session, event_id, ids)
+
+    def processed(self, organisation_id: int, event_id: int) -> Accepted:
+        """Somebody acted on the document: reminders end, and what was sent says so. The same again does nothing."""
+        now = self._clock()
+        with self._database.write() as session:
+            event = _event(session, organisation_id, event_id, lock=True)
+            if event.state == EventState.PROCESSED:
+                return Accepted(event_id)
+            event.state, event.processed_at = EventState.PROCESSED, now
+            session.execute(
+                update(DocumentDelivery)
+                .where(DocumentDelivery.event_id == event_id, DocumentDelivery.delivery_id.is_not(None))
+                .values(followed_at=None, remind_at=None)
+            )
+            _audit(session, organisation_id, event_id, "document_event.processed", now)
+        return Accepted(event_id)
+
+    def get(self, organisation_id: int, event_id: int) -> EventView:
+        """One; NotFoundError for another organisation's, too."""
+        with self._database.read() as session:
+            event = _event(session, organisation_id, event_id)
+            return self._views(session, [event])[0]
+
+    def latest(self, organisation_id: int, *, before_id: int | None = None, limit: int = 50) -> list[EventView]:
+        """Newest first; NotFoundError for an unknown organisation."""
+        query = select(DocumentEvent).where(DocumentEvent.organisation_id == organisation_id)
+        if before_id is not None:
+            query = query.where(DocumentEvent.id < before_id)
+        with self._database.read() as session:
+            organisation(session, organisation_id)
+            return self._views(session, session.scalars(query.order_by(DocumentEvent.id.desc()).limit(limit)).all())
+
+    def deliveries(self, organisation_id: int, event_id: int, wanted: DeliveryFilter) -> list[EventDelivery]:
+        """Every message of an event, in the order of its recipients, reminders and second channels behind."""
+        now = self._clock()
+        with self._database.read() as session:
+            _event(session, organisation_id, event_id)
+            query = _deliveries(event_id).where(DocumentDelivery.id > wanted.after)
+            if wanted.state is not None:
+                inside = [state for state, word in STATES.items() if word == wanted.state]
+                query = query.where(Delivery.state.in_(inside) if inside else DocumentDelivery.state == wanted.state)
+            if wanted.unread:
+                query = query.where(DocumentDelivery.channel == TELEGRAM, Delivery.state == DeliveryState.SENT)
+            rows = session.execute(query.order_by(DocumentDelivery.id).limit(wanted.limit)).all()
+        return [_delivery_view(row, now) for row in rows]
+
+    def _tell(self, session: Session, sender: Organisation, event_id: int, event: NewEvent, now: datetime) -> list[int]:
+        """Enter the notices of everybody who is to get one; return the ids of their ledger rows."""
+        names = list(dict.fromkeys(event.recipients))
+        known = recipients_by_name(session, sender.id, names)
+        number = telegram_of(session, sender.id)
+        account_id = None if number is None else number.account_id
+        links: list[dict[str, Any]] = []
+        notices: list[tuple[dict[str, Any], Recipient]] = []
+        for name in names:
+            recipient = known.get(name)
+            link = _link(event_id, name, recipient)
+            links.append(link)
+            link["state"] = _refusal(recipient, account_id)
+            if recipient is None or link["state"] is not None:
+                continue
+            channels = reachable(recipient, account_id)
+            link["channel"] = channels[0]
+            if channels[0] != recipient.channel:
+                link["reason"] = f"{recipient.channel}: the organisation has no number to write from"
+            link["remind_at"] = _reminder(sender, recipient, event, now)
+            notices.append((link, recipient))
+        ids = self._enter(session, event_id, notices, account_id, now)
+        for some in portions(links, 500):
+            session.execute(insert(DocumentDelivery), some)
+        return sorted(ids)
+
+    def _enter(
+        self,
+        session: Session,
+        event_id: int,
+        notices: Sequence[tuple[dict[str, Any], Recipient]],
+        account_id: int | None,
+        now: datetime,
+    ) -> list[int]:
+        over_telegram = [recipient.contacted_at is None for link, recipient in notices if link["channel"] == TELEGRAM]
+        slots = iter(pacing.slots_s(over_telegram, self._limits))
+        new: list[NewDelivery] = []
+        for link, recipient in notices:
+            wait_s = next(slots) if link["channel"] == TELEGRAM else 0.0
+            new.append(
+                notice_row(
+                    event_id,
+                    recipient,
+                    link["channel"],
+                    Purpose.NOTICE,
+                    account_id=account_id,
+                    expires_at=now + NOTICE_USEFUL_FOR + timedelta(seconds=wait_s),
+                    not_before=now + timedelta(seconds=wait_s) if wait_s else None,
+                )
+            )
+        DeliveryRepository(session).add(new, now)
+        by_key = ids_of_keys(session, [row.key for row in new])
+        for (link, _), row in zip(notices, new, strict=True):
+            link["delivery_id"] = by_key[row.key]
+        return list(by_key.values())
+
+    def _views(self, session: Session, events: Sequence[DocumentEvent]) -> list[EventView]:
+        counts = _counts(session, [event.id for event in events])
+        ends = {event.id: self._expected_by(session, event, counts[event.id]) for event in events}
+        return [_event_view(event, counts[event.id], ends[event.id]) for event in events]
+
+    def _expected_by(self, session: Session, event: DocumentEvent, counts: Counter[str]) -> datetime | None:
+        """From what waits of this event; another mailing of the same number comes on top."""
+        if not any(counts[state] for state in UNDER_WAY):
+            return None
+        now = self._clock()
+        number = telegram_of(session, event.organisation_id)
+        if number is None or number.account_id is None:
+            return now
+        if not self._working(number.account_id):
+            return None
+        mine = session.execute(
+            select(Recipient.contacted_at.is_(None), func.count(), func.max(Delivery.next_attempt_at))
+            .select_from(DocumentDelivery)
+            .join(Delivery, Delivery.id == DocumentDelivery.delivery_id)
+            .join(Recipient, Recipient.id == DocumentDelivery.recipient_id)
+            .where(
+                DocumentDelivery.event_id == event.id,
+                DocumentDelivery.channel == TELEGRAM,
+                Delivery.state.in_(OPEN_STATES),
+            )
+            .group_by(Recipient.contacted_at.is_(None))
+        ).all()
+        waiting = {bool(first): count for first, count, _ in mine}
+        needed_s = pacing.duration_s(waiting.get(False, 0), waiting.get(True, 0), self._limits)
+        return max([now + timedelta(seconds=needed_s), *(latest for _, _, latest in mine)])
+
+
+def notice_row(
+    event_id: int,
+    recipient: Recipient,
+    channel: str,
+    purpose: Purpose,
+    *,
+    account_id: int | None,
+    expires_at: datetime,
+    not_before: datetime | None = None,
+) -> NewDelivery:
+    """The ledger row of a message about an event; its body holds ids alone."""
+    return NewDelivery(
+        channel=channel,
+        kind=DOCUMENT_KIND,
+        key=f"{DOCUMENT_KIND}|{event_id}|{recipient.id}|{channel}|{purpose}",
+        subject=subject_of(channel, account_id, recipient),
+        recipient=ledger_recipient(channel, recipient),
+        body={"event_id": event_id, "recipient_id": recipient.id, "purpose": str(purpose)},
+        expires_at=expires_at,
+        not_before=not_before,
+    )
+
+
+def ids_of_keys(session: Session, keys: Sequence[str]) -> dict[str, int]:
+    """The ledger rows of these keys."""
+    found: dict[str, int] = {}
+    for some in portions(keys, MAX_PARAMETERS):
+        found |= {
+            row.key: row.id for row in session.execute(select(Delivery.id, Delivery.key).where(Delivery.key.in_(some)))
+        }
+    return found
+
+
+def to_queue(session: Session, ids: Sequence[int]) -> tuple[list[list[int]], list[int]]:
+    """Of ledger rows: Mattermost's in batches, and the Telegram accounts whose rows they are."""
+    mattermost: list[int] = []
+    accounts: set[int] = set()
+    for some in portions(sorted(ids), MAX_PARAMETERS):
+        for row in session.execute(
+            select(Delivery.id, Delivery.channel, Delivery.subject).where(Delivery.id.in_(some))
+        ):
+            if row.channel == MATTERMOST:
+                mattermost.append(row.id)
+            elif (account_id := account_of(row.subject)) is not None:
+                accounts.add(account_id)
+    return portions(mattermost, BATCH), sorted(accounts)
+
+
+def _accepted(session: Session, event_id: int, ids: Sequence[int]) -> Accepted:
+    batches, accounts = to_queue(session, ids)
+    return Accepted(event_id, batches, accounts)
+
+
+def _repeated(session: Session, organisation_id: int, key: str, body_hash: str) -> int:
+    found = session.execute(
+        select(DocumentEvent.id, DocumentEvent.body_hash).where(
+            DocumentEvent.organisation_id == organisation_id, DocumentEvent.idempotency_key == key
+        )
+    ).one_or_none()
+    if found is None:
+        raise ConflictError("this signed request came before under another Idempotency-Key: sign it anew")
+    if found.body_hash != body_hash:
+        raise ConflictError("this Idempotency-Key came before with another body: take a new key for another event")
+    return int(found.id)
+
+
+def _event(session: Session, organisation_id: int, event_id: int, *, lock: bool = False) -> DocumentEvent:
+    event = session.get(DocumentEvent, event_id, with_for_update=lock or None)
+    if event is None or event.organisation_id != organisation_id:
+        raise NotFoundError(f"this organisation has no event {event_id}")
+    return event
+
+
+def _link(event_id: int, external_id: str, recipient: Recipient | None) -> dict[str, Any]:
+    return {
+        "event_id": event_id,
+        "external_id": external_id,
+        "recipient_id": None if recipient is None else recipient.id,
+        "purpose": Purpose.NOTICE,
+        "channel": None,
+        "delivery_id": None,
+        "state": None,
+        "reason": None,
+        "remind_at": None,
+        "followed_at": None,
+    }
+
+
+def _refusal(recipient: Recipient | None, account_id: int | None) -> str | None:
+    """Why nothing is sent to a recipient."""
+    if recipient is None:
+        return UNKNOWN
+    if recipient.stopped_at is not None:
+        return STOPPED
+    if not recipient.opted_in:
+        return OPTED_OUT
+    return None if reachable(recipient, account_id) else NO_CHANNEL
+
+
+def _reminder(sender: Organisation, recipient: Recipient, event: NewEvent, now: datetime) -> datetime | None:
+    before = REMIND_BEFORE if event.remind_before is None else event.remind_before
+    if event.deadline_at is None or not before:
+        return None
+    return reminder_at(
+        event.deadline_at,
+        before,
+        now=now,
+        zone=ZoneInfo(recipient.zone or sender.zone),
+        quiet_from=recipient.quiet_from,
+        quiet_until=recipient.quiet_until,
+    )
+
+
+def _deliveries(event_id: int) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            DocumentDelivery.id,
+            DocumentDelivery.external_id,
+            DocumentDelivery.purpose,
+            DocumentDelivery.channel,
+            DocumentDelivery.state.label("own_state"),
+            DocumentDelivery.reason.label("own_reason"),
+            DocumentDelivery.remind_at,
+            Delivery.state,
+            Delivery.reason,
+            Delivery.next_attempt_at,
+            Delivery.finished_at,
+        )
+        .outerjoin(Delivery, Delivery.id == DocumentDelivery.delivery_id)
+        .where(DocumentDelivery.event_id == event_id)
+    )
+
+
+def _delivery_view(row: Row[Any], now: datetime) -> EventDelivery:
+    waits = row.state == DeliveryState.PENDING and row.next_attempt_at > now
+    return EventDelivery(
+        id=row.id,
+        recipient=row.external_id,
+        purpose=row.purpose,
+        channel=row.channel,
+        state=row.own_state or STATES[DeliveryState(row.state)],
+        reason="; ".join(reason for reason in (row.own_reason, row.reason) if reason) or None,
+        not_before=row.next_attempt_at if waits else None,
+        finished_at=row.finished_at,
+        remind_at=row.remind_at,
+    )
+
+
+def _counts(session: Session, event_ids: Sequence[int]) -> dict[int, Counter[str]]:
+    """How the notices of each event stand, one for each person: of two channels the one that was taken last."""
+    later = aliased(DocumentDelivery)
+    rows = session.execute(
+        select(DocumentDelivery.event_id, DocumentDelivery.state, Delivery.state, func.count())
+        .outerjoin(Delivery, Delivery.id == DocumentDelivery.delivery_id)
+        .outerjoin(
+            later,
+            and_(
+                later.event_id == DocumentDelivery.event_id,
+                later.external_id == DocumentDelivery.external_id,
+                later.purpose == DocumentDelivery.purpose,
+                later.id > DocumentDelivery.id,
+            ),
+        )
+        .where(DocumentDelivery.event_id.in_(event_ids), DocumentDelivery.purpose == Purpose.NOTICE, later.id.is_(None))
+        .group_by(DocumentDelivery.event_id, DocumentDelivery.state, Delivery.state)
+    )
+    counts: dict[int, Counter[str]] = {event_id: Counter() for event_id in event_ids}
+    for event_id, own, state, count in rows:
+        counts[event_id][own or STATES[DeliveryState(state)]] += count
+    return counts
+
+
+def _event_view(event: DocumentEvent, counts: Counter[str], expected_by: datetime | None) -> EventView:
+    return EventView(
+        id=event.id,
+        organisation_id=event.organisation_id,
+        kind=event.kind,
+        number=event.number,
+        title=event.title,
+        link=event.link,
+        deadline_at=event.deadline_at,
+        state=event.state,
+        recipients=counts.total(),
+        counts=dict(counts),
+        done=not any(counts[state] for state in UNDER_WAY),
+        expected_by=expected_by,
+        created_at=event.created_at,
+        processed_at=event.processed_at,
+    )
+
+
+def _audit(
+    session: Session, organisation_id: int, event_id: int, action: str, now: datetime, **details: object
+) -> None:
+    audit.record(
+        session,
+        actor="document_system",
+        action=action,
+        subject=f"organisation:{organisation_id}",
+        now=now,
+        details={"event_id": event_id, **details},
+    )

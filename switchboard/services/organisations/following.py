@@ -1,0 +1,201 @@
+"""What follows from the end of a message: the second channel, the changed notice, the reminder.
+
+Level-triggered: every pass looks at the messages whose end was not acted on yet, so nothing rests on whoever sent them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from switchboard.db.engine import Database
+from switchboard.db.models import Delivery, DeliveryState, DocumentDelivery, DocumentEvent, EventState, Recipient
+from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
+from switchboard.db.repositories.organisations import telegram_of
+from switchboard.domain.organisations.templates import Purpose
+from switchboard.services.organisations.addresses import TELEGRAM, account_of, reachable
+from switchboard.services.organisations.events import ids_of_keys, notice_row, to_queue
+from switchboard.services.organisations.notices import EDIT_KIND
+
+ENDED = (DeliveryState.SENT, DeliveryState.READ, DeliveryState.DEAD, DeliveryState.EXPIRED)
+ARRIVED = (DeliveryState.SENT, DeliveryState.READ)
+BEGUN = (*ARRIVED, DeliveryState.SENDING, DeliveryState.UNCERTAIN)
+EDIT_USEFUL_FOR = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What a pass did: messages looked at, Mattermost deliveries to queue now, Telegram accounts to wake."""
+
+    count: int
+    batches: list[list[int]] = field(default_factory=list)
+    accounts: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A row for the ledger, and its place in the event (an edit has none)."""
+
+    row: NewDelivery
+    link: DocumentDelivery | None = None
+
+
+class Following:
+    """Acts on what became of messages."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def follow(self, *, limit: int = 1_000) -> Followed:
+        """Act on messages that ended, in one transaction. Whoever does the same at once takes others."""
+        now = self._clock()
+        with self._database.write() as session:
+            rows = session.execute(
+                select(DocumentDelivery, Delivery)
+                .join(Delivery, Delivery.id == DocumentDelivery.delivery_id)
+                .where(
+                    DocumentDelivery.followed_at.is_(None),
+                    DocumentDelivery.delivery_id.is_not(None),
+                    Delivery.state.in_(ENDED),
+                )
+                .order_by(DocumentDelivery.id)
+                .limit(limit)
+                .with_for_update(of=DocumentDelivery, skip_locked=True)
+            ).all()
+            new: list[_Entry] = []
+            for link, delivery in rows:
+                link.followed_at = now
+                new += self._after(session, link, delivery, now)
+            return _entered(session, new, len(rows), now)
+
+    def remind(self, *, limit: int = 1_000) -> Followed:
+        """Enter the reminders that are due, in one transaction. Nobody is reminded of a notice that did not go out yet."""
+        now = self._clock()
+        with self._database.write() as session:
+            links = session.scalars(
+                select(DocumentDelivery)
+                .where(DocumentDelivery.remind_at.is_not(None), DocumentDelivery.remind_at <= now)
+                .order_by(DocumentDelivery.remind_at)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
+            ).all()
+            new: list[_Entry] = []
+            for link in links:
+                link.remind_at = None
+                new += self._reminder(session, link, now)
+            return _entered(session, new, len(links), now)
+
+    def _after(self, session: Session, link: DocumentDelivery, delivery: Delivery, now: datetime) -> list[_Entry]:
+        event = session.get_one(DocumentEvent, link.event_id)
+        recipient = None if link.recipient_id is None else session.get(Recipient, link.recipient_id)
+        if recipient is None:
+            return []
+        if delivery.state in ARRIVED:
+            if link.channel == TELEGRAM and recipient.contacted_at is None:
+                recipient.contacted_at = delivery.finished_at
+            return [_Entry(_edit(link, delivery, now))] if event.state == EventState.PROCESSED else []
+        if delivery.state == DeliveryState.DEAD and event.state == EventState.OPEN and recipient.stopped_at is None:
+            return self._second(session, link, delivery, event, recipient)
+        return []
+
+    def _second(
+        self,
+        session: Session,
+        link: DocumentDelivery,
+        delivery: Delivery,
+        event: DocumentEvent,
+        recipient: Recipient,
+    ) -> list[_Entry]:
+        """The other channel, where the person has one that was not tried."""
+        account_id = _account_id(session, event)
+        tried = set(
+            session.scalars(
+                select(DocumentDelivery.channel).where(
+                    DocumentDelivery.event_id == event.id,
+                    DocumentDelivery.external_id == link.external_id,
+                    DocumentDelivery.purpose == link.purpose,
+                )
+            )
+        )
+        rest = [channel for channel in reachable(recipient, account_id) if channel not in tried]
+        if not rest or delivery.expires_at is None:
+            return []
+        row = notice_row(
+            event.id,
+            recipient,
+            rest[0],
+            Purpose(link.purpose),
+            account_id=account_id,
+            expires_at=delivery.expires_at,
+        )
+        placed = _placed(link, row, reason=f"{link.channel}: {delivery.reason}", remind_at=link.remind_at)
+        link.remind_at = None
+        return [_Entry(row, placed)]
+
+    def _reminder(self, session: Session, link: DocumentDelivery, now: datetime) -> list[_Entry]:
+        event = session.get_one(DocumentEvent, link.event_id)
+        recipient = None if link.recipient_id is None else session.get(Recipient, link.recipient_id)
+        notice = None if link.delivery_id is None else session.get(Delivery, link.delivery_id)
+        if recipient is None or notice is None or notice.state not in BEGUN or link.channel is None:
+            return []
+        if event.state != EventState.OPEN or event.deadline_at is None or event.deadline_at <= now:
+            return []
+        row = notice_row(
+            event.id,
+            recipient,
+            link.channel,
+            Purpose.REMINDER,
+            account_id=account_of(notice.subject),
+            expires_at=event.deadline_at,
+        )
+        return [_Entry(row, _placed(link, row, reason=None, remind_at=None))]
+
+
+def _entered(session: Session, new: list[_Entry], count: int, now: datetime) -> Followed:
+    """Enter the rows, and their places with the numbers they got."""
+    ids = DeliveryRepository(session).add([entry.row for entry in new], now)
+    by_key = ids_of_keys(session, [entry.row.key for entry in new])
+    for entry in new:
+        if entry.link is not None:
+            entry.link.delivery_id = by_key[entry.row.key]
+            session.add(entry.link)
+    batches, accounts = to_queue(session, ids)
+    return Followed(count, batches, accounts)
+
+
+def _placed(
+    link: DocumentDelivery, row: NewDelivery, *, reason: str | None, remind_at: datetime | None
+) -> DocumentDelivery:
+    """The place of another message to the same person."""
+    return DocumentDelivery(
+        event_id=link.event_id,
+        external_id=link.external_id,
+        recipient_id=link.recipient_id,
+        purpose=row.body["purpose"],
+        channel=row.channel,
+        reason=reason,
+        remind_at=remind_at,
+    )
+
+
+def _edit(link: DocumentDelivery, delivery: Delivery, now: datetime) -> NewDelivery:
+    """The message, changed to say that the document has been processed."""
+    return NewDelivery(
+        channel=delivery.channel,
+        kind=EDIT_KIND,
+        key=f"{EDIT_KIND}|{delivery.id}",
+        subject=delivery.subject,
+        recipient=delivery.recipient,
+        body={"event_id": link.event_id, "recipient_id": link.recipient_id, "delivery_id": delivery.id},
+        expires_at=now + EDIT_USEFUL_FOR,
+    )
+
+
+def _account_id(session: Session, event: DocumentEvent) -> int | None:
+    number = telegram_of(session, event.organisation_id)
+    return None if number is None else number.account_id

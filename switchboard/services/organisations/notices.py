@@ -1,0 +1,219 @@
+"""Messages of organisations, written at the moment they are sent: what is not true or not wanted any more is not said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from switchboard.db.engine import Database
+from switchboard.db.models import (
+    Delivery,
+    DeliveryState,
+    DocumentEvent,
+    EventState,
+    NoticeTemplate,
+    Organisation,
+    Recipient,
+)
+from switchboard.db.repositories.deliveries import ClaimedDelivery
+from switchboard.db.repositories.organisations import lineage
+from switchboard.domain.calendar.quiet_hours import quiet_hours_end
+from switchboard.domain.organisations import templates
+from switchboard.domain.organisations.markup import Formatted
+from switchboard.domain.organisations.templates import Purpose
+from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
+from switchboard.services.organisations.addresses import MATTERMOST, TELEGRAM
+from switchboard.services.organisations.events import DOCUMENT_KIND
+from switchboard.services.organisations.recipients import ANSWER_KIND
+from switchboard.texts import notices as texts_of
+from switchboard.texts.locales import Texts
+from switchboard.texts.markdown import Message, formatted_markdown
+
+EDIT_KIND = "organisation.edit"
+TEST_KIND = "organisation.test"
+KINDS = (DOCUMENT_KIND, EDIT_KIND, TEST_KIND, ANSWER_KIND)
+ANY_KIND = "default"
+"""The kind of a template that serves events of every kind without one of their own."""
+
+Result = Rendered | Obsolete | Postponed
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a test message tells of."""
+
+    number: str = "123/45"
+    title: str = "Contract"
+    link: str = "https://example.org/documents/123"
+
+
+class Notices:
+    """Implements Renderer for notices, reminders, their edits, tests and answers."""
+
+    def __init__(self, database: Database, *, support_contact: str) -> None:
+        self._database = database
+        self._support_contact = support_contact
+
+    def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Result]:
+        """See Renderer."""
+        with self._database.read() as session:
+            desk = _Desk(session, self._support_contact)
+            return {delivery.id: desk.render(delivery, now) for delivery in deliveries}
+
+
+class _Desk:
+    """One batch: the session remembers rows that were read, templates and lineages are remembered here."""
+
+    def __init__(self, session: Session, support_contact: str) -> None:
+        self._session = session
+        self._support_contact = support_contact
+        self._lineages: dict[int, list[Organisation]] = {}
+        self._templates: dict[tuple[int, str, Purpose, str], str | None] = {}
+
+    def render(self, delivery: ClaimedDelivery, now: datetime) -> Result:
+        recipient = self._session.get(Recipient, delivery.body["recipient_id"])
+        if recipient is None or recipient.removed_at is not None:
+            return Obsolete("the recipient was removed")
+        if delivery.channel == TELEGRAM and recipient.telegram is None:
+            return Obsolete("the recipient has no address in Telegram any more")
+        if delivery.channel == MATTERMOST and recipient.mattermost != delivery.recipient:
+            return Obsolete("the recipient has another address in Mattermost now")
+        match delivery.kind:
+            case "organisation.answer":
+                return self._answer(delivery, recipient)
+            case "organisation.test":
+                return self._test(delivery, recipient, now)
+            case "organisation.edit":
+                return self._edit(delivery, recipient)
+            case _:
+                return self._document(delivery, recipient, now)
+
+    def _document(self, delivery: ClaimedDelivery, recipient: Recipient, now: datetime) -> Result:
+        event = self._session.get(DocumentEvent, delivery.body["event_id"])
+        if event is None or event.number is None:
+            return Obsolete("the event was erased")
+        if event.state == EventState.PROCESSED:
+            return Obsolete("the document has been processed")
+        if recipient.stopped_at is not None:
+            return Obsolete("the recipient answered STOP")
+        if not recipient.opted_in:
+            return Obsolete("the recipient opted out")
+        zone = ZoneInfo(recipient.zone or self._chain(recipient)[0].zone)
+        quiet_end = quiet_hours_end(now, zone, recipient.quiet_from, recipient.quiet_until)
+        if quiet_end is not None:
+            if delivery.expires_at is not None and quiet_end >= delivery.expires_at:
+                return Obsolete("quiet hours last longer than it is of use")
+            return Postponed(quiet_end, "quiet hours")
+        return self._rendered(
+            delivery, recipient, self._text(delivery, recipient, event, Purpose(delivery.body["purpose"]))
+        )
+
+    def _edit(self, delivery: ClaimedDelivery, recipient: Recipient) -> Result:
+        """Silent, so that quiet hours and STOP do not matter: it changes what the person has."""
+        event = self._session.get(DocumentEvent, delivery.body["event_id"])
+        sent = self._session.get(Delivery, delivery.body["delivery_id"])
+        if event is None or event.number is None:
+            return Obsolete("the event was erased")
+        if sent is None or sent.remote_id is None or sent.state not in (DeliveryState.SENT, DeliveryState.READ):
+            return Obsolete("there is no message to change")
+        text = self._text(delivery, recipient, event, Purpose.PROCESSED)
+        return self._rendered(delivery, recipient, text, edits=sent.remote_id)
+
+    def _test(self, delivery: ClaimedDelivery, recipient: Recipient, now: datetime) -> Result:
+        body = delivery.body
+        texts = Texts.for_locale(body["locale"])
+        sample = Sample()
+        values = self._values(recipient, body["kind"], now, delivery.channel, texts)
+        values |= {"number": sample.number, "title": sample.title, "link": sample.link}
+        written = self._written(recipient, body["kind"], Purpose(body["purpose"]), values, texts)
+        return self._rendered(delivery, recipient, texts_of.test_message(written, texts))
+
+    def _answer(self, delivery: ClaimedDelivery, recipient: Recipient) -> Result:
+        answer = delivery.body["answer"]
+        if answer == "stop" and recipient.stopped_at is None:
+            return Obsolete("the recipient answered START since")
+        if answer == "start" and recipient.stopped_at is not None:
+            return Obsolete("the recipient answered STOP since")
+        texts = Texts.for_locale(self._locale(recipient))
+        names = list(
+            self._session.scalars(
+                select(Organisation.name)
+                .where(Organisation.id.in_(delivery.body["organisation_ids"]))
+                .order_by(Organisation.id)
+            )
+        )
+        written = {
+            "stop": lambda: texts_of.stopped_message(names, texts),
+            "start": lambda: texts_of.started_message(names, texts),
+            "unread": lambda: texts_of.unread_message(self._contact(recipient), texts),
+        }
+        return self._rendered(delivery, recipient, written[answer]().cut())
+
+    def _text(
+        self, delivery: ClaimedDelivery, recipient: Recipient, event: DocumentEvent, purpose: Purpose
+    ) -> Formatted:
+        texts = Texts.for_locale(self._locale(recipient))
+        values = self._values(recipient, event.kind, event.deadline_at, delivery.channel, texts)
+        values |= {"number": event.number or "", "title": event.title or "", "link": event.link or ""}
+        return self._written(recipient, event.kind, purpose, values, texts)
+
+    def _values(
+        self, recipient: Recipient, kind: str, deadline: datetime | None, channel: str, texts: Texts
+    ) -> dict[str, str]:
+        zone = ZoneInfo(recipient.zone or self._chain(recipient)[0].zone)
+        return {
+            "deadline": "" if deadline is None else texts.moment(deadline, zone),
+            "kind": kind,
+            "organisation": self._chain(recipient)[0].name,
+            "recipient": recipient.name,
+            "support_contact": self._contact(recipient),
+            "stop_hint": texts_of.stop_hint(texts) if channel == TELEGRAM else "",
+        }
+
+    def _written(
+        self, recipient: Recipient, kind: str, purpose: Purpose, values: Mapping[str, str], texts: Texts
+    ) -> Formatted:
+        """By the nearest template: the organisation's own, then its parents', each for the kind before the one for all."""
+        for one in self._chain(recipient):
+            for name in (kind, ANY_KIND):
+                source = self._template(one.id, name, purpose, texts.locale)
+                if source is not None:
+                    return templates.render(source, values)
+        return texts_of.built_in(purpose, values, texts)
+
+    def _template(self, organisation_id: int, kind: str, purpose: Purpose, locale: str) -> str | None:
+        key = (organisation_id, kind, purpose, locale)
+        if key not in self._templates:
+            self._templates[key] = self._session.scalar(
+                select(NoticeTemplate.source).where(
+                    NoticeTemplate.organisation_id == organisation_id,
+                    NoticeTemplate.kind == kind,
+                    NoticeTemplate.purpose == purpose,
+                    NoticeTemplate.locale == locale,
+                )
+            )
+        return self._templates[key]
+
+    def _chain(self, recipient: Recipient) -> list[Organisation]:
+        if recipient.organisation_id not in self._lineages:
+            self._lineages[recipient.organisation_id] = lineage(self._session, recipient.organisation_id)
+        return self._lineages[recipient.organisation_id]
+
+    def _locale(self, recipient: Recipient) -> str:
+        return recipient.locale or self._chain(recipient)[0].locale
+
+    def _contact(self, recipient: Recipient) -> str:
+        own = (one.support_contact for one in self._chain(recipient) if one.support_contact)
+        return next(own, self._support_contact)
+
+    @staticmethod
+    def _rendered(
+        delivery: ClaimedDelivery, recipient: Recipient, text: Formatted, *, edits: str | None = None
+    ) -> Rendered:
+        address = recipient.telegram if delivery.channel == TELEGRAM else None
+        return Rendered(Message(formatted_markdown(text)), address=address, formatted=text, edits=edits)
