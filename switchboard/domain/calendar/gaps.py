@@ -29,7 +29,7 @@ DEFAULT_HOURS = WorkingHours(time(9), time(18))
 def free_gaps(
     meetings: Iterable[Occurrence], day: date, hours: WorkingHours | None, zone: ZoneInfo, now: datetime
 ) -> tuple[Block, ...]:
-    """The gaps of at least LEAST_GAP in the working hours of a local day that are not over at `now`, in UTC and in order.
+    """The gaps in the working hours of a local day of which at least LEAST_GAP is ahead at `now`, in UTC and in order.
 
     What occupies their reader is what presence counts: neither all-day meetings nor free (TRANSPARENT), declined and
     cancelled ones. A day whose working hours no meeting touches has no gaps: it is free as a whole, and nobody needs to be
@@ -50,7 +50,7 @@ def free_gaps(
     free_from = [begin, *(block.end for block in busy)]
     free_until = [*(block.begin for block in busy), end]
     gaps = (Block(*edges) for edges in zip(free_from, free_until, strict=True))
-    return tuple(gap for gap in gaps if gap.end - gap.begin >= LEAST_GAP and gap.end > now)
+    return tuple(gap for gap in gaps if gap.end - max(gap.begin, now) >= LEAST_GAP)
 
 
 def parse_working_hours(begins: str, ends: str) -> WorkingHours | None:
