@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
@@ -24,9 +24,10 @@ from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.migrate import current_revision, head_revision
 from switchboard.db.repositories.heartbeats import heartbeats
+from switchboard.domain.telegram.pacing import Limits
 from switchboard.domain.telegram.sessions import Application
 from switchboard.domain.telegram.states import AccountState
-from switchboard.errors import ConfigError, SwitchboardError
+from switchboard.errors import ConfigError, NotFoundError, SwitchboardError
 from switchboard.locks import LockFactory
 from switchboard.queues import QUEUES
 from switchboard.services import deliveries as ledger
@@ -44,6 +45,7 @@ from switchboard.services.calendar.polling import CalendarPolling
 from switchboard.services.calendar.snoozing import ReminderMessages, Snoozing
 from switchboard.services.calendar.statuses import Statuses
 from switchboard.services.calendar.subscribers import Subscribers
+from switchboard.services.channels.channel import Renderer
 from switchboard.services.channels.mattermost import MattermostChannel
 from switchboard.services.conversation.conversation import Conversation
 from switchboard.services.conversation.desk import Desk
@@ -67,6 +69,15 @@ from switchboard.services.health import (
 from switchboard.services.keys import Keys
 from switchboard.services.mattermost_commands import RIGHTS, CommandInstaller, CommandTokens, Installed
 from switchboard.services.operations import Operations
+from switchboard.services.organisations import notices as document_notices
+from switchboard.services.organisations.contacts import SERVICE_KIND, Contacts
+from switchboard.services.organisations.credentials import Credentials
+from switchboard.services.organisations.events import Events
+from switchboard.services.organisations.following import Following
+from switchboard.services.organisations.organisations import WORKING, Organisations, OrganisationView
+from switchboard.services.organisations.recipients import Recipients
+from switchboard.services.organisations.use_cases import OrganisationServices
+from switchboard.services.organisations.wording import Wording
 from switchboard.services.people import MattermostPeople
 from switchboard.services.retention import Retention
 from switchboard.services.telegram.accounts import AccountView as TelegramAccountView
@@ -137,14 +148,70 @@ def deliveries() -> ledger.Deliveries:
     return ledger.Deliveries(
         database(),
         channels={channel.name: channel},
-        renderers={
-            agenda_service.KIND: agendas(),
-            reminder_service.KIND: reminders(),
-            notice_service.KIND: calendar_notices(),
-            change_service.KIND: changes(),
-        },
+        renderers=renderers(),
         clock=utc_now,
     )
+
+
+@cache
+def renderers() -> Mapping[str, Renderer]:
+    """Who writes the messages of each kind, whatever channel they go over."""
+    return {
+        agenda_service.KIND: agendas(),
+        reminder_service.KIND: reminders(),
+        notice_service.KIND: calendar_notices(),
+        change_service.KIND: changes(),
+        SERVICE_KIND: organisation_contacts(),
+        **dict.fromkeys(document_notices.KINDS, organisation_notices()),
+    }
+
+
+@cache
+def organisations() -> OrganisationServices:
+    """Organisations, their recipients and document events."""
+    return OrganisationServices(
+        Organisations(
+            database(), secret_box(), telegram_accounts(), utc_now, support_contact=settings().support_contact
+        ),
+        Credentials(database(), secret_box(), utc_now),
+        Recipients(database(), _PeopleAskedLate(), utc_now),
+        Wording(database(), utc_now),
+        Events(database(), utc_now, telegram_limits(), telegram_works),
+    )
+
+
+@cache
+def organisation_notices() -> document_notices.Notices:
+    """Messages of organisations."""
+    return document_notices.Notices(database(), support_contact=settings().support_contact)
+
+
+@cache
+def organisation_contacts() -> Contacts:
+    """Tells contacts how the Telegram of their organisation stands."""
+    return Contacts(database(), telegram_accounts(), utc_now, support_contact=settings().support_contact)
+
+
+@cache
+def document_following() -> Following:
+    """What follows from the end of notices."""
+    return Following(database(), utc_now)
+
+
+def telegram_limits() -> Limits:
+    """How fast a Telegram account may write."""
+    return Limits(
+        between_s=60 / settings().telegram_messages_per_minute,
+        between_first_s=3600 / settings().telegram_first_contacts_per_hour,
+    )
+
+
+def telegram_works(account_id: int) -> bool:
+    """Whether messages of a Telegram account go out."""
+    try:
+        return telegram_accounts().get(account_id).state in WORKING
+    except NotFoundError:
+        return False
 
 
 @cache
@@ -392,6 +459,7 @@ class WebServices:
     tickets: Tickets
     telegram_accounts: TelegramAccounts
     telegram_sign_ins: SignIns
+    organisations: OrganisationServices
 
     @property
     def desk(self) -> Desk:
@@ -415,6 +483,7 @@ def services() -> WebServices:
         tickets=tickets(),
         telegram_accounts=telegram_accounts(),
         telegram_sign_ins=telegram_sign_ins(),
+        organisations=organisations(),
     )
 
 
@@ -553,6 +622,15 @@ def doctor_checks() -> list[Check]:
             )
             for account in _telegram_accounts_to_check()
         ),
+        *(
+            Check(
+                f"telegram of {organisation.name}",
+                partial(_check_organisation, organisation),
+                f"`python -m switchboard organisations status {organisation.id}` says more.",
+                configured=organisation.status.phone is not None,
+            )
+            for organisation in _organisations_to_check()
+        ),
     ]
 
 
@@ -631,6 +709,21 @@ def _telegram_accounts_to_check() -> list[TelegramAccountView]:
         return telegram_accounts().list_accounts()
     except (SwitchboardError, SQLAlchemyError):
         return []  # the checks above say why
+
+
+def _organisations_to_check() -> list[OrganisationView]:
+    try:
+        return organisations().organisations.list_all()
+    except (SwitchboardError, SQLAlchemyError):
+        return []  # the checks above say why
+
+
+def _check_organisation(organisation: OrganisationView) -> str:
+    status = organisation.status
+    if not status.online:
+        contact = f" Ask {status.support_contact}." if status.support_contact else ""
+        raise WarningFound(f"{status.state}: {status.reason or 'messages wait.'}{contact}")
+    return f"online with {status.phone}, {organisation.recipients} recipients"
 
 
 def _look_at_telegram() -> str:

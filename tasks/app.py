@@ -36,6 +36,7 @@ TASK_MODULES = (
     "tasks.calendar.people",
     "tasks.calendar.reminders",
     "tasks.calendar.statuses",
+    "tasks.delivery.documents",
     "tasks.delivery.ledger",
     "tasks.delivery.mattermost",
     "tasks.telegram.accounts",

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, and_, delete, null, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from switchboard.db.engine import Database
-from switchboard.db.models import Base, CalendarAnswer, CalendarOccurrence, Delivery, StoredFile
+from switchboard.db.models import Base, CalendarAnswer, CalendarOccurrence, Delivery, DocumentEvent, StoredFile
 from switchboard.deadlines import current_deadline
 
 BATCH = 1_000
@@ -26,6 +26,7 @@ class Erased:
     files: int
     occurrences: int
     answers: int = 0
+    document_events: int = 0
 
 
 class Retention:
@@ -53,7 +54,29 @@ class Retention:
                 CalendarOccurrence, CalendarOccurrence.id, BATCH, CalendarOccurrence.end_at < before
             ),
             answers=self._delete(CalendarAnswer, CalendarAnswer.id, BATCH, CalendarAnswer.asked_at < before),
+            document_events=self._erase_document_events(before),
         )
+
+    def _erase_document_events(self, before: datetime) -> int:
+        """What was said of a document; that something was said to whom stays."""
+        total = 0
+        while _time_is_left():
+            with self._database.write() as session:
+                ids = (
+                    select(DocumentEvent.id)
+                    .where(DocumentEvent.created_at < before, DocumentEvent.number.is_not(None))
+                    .limit(BATCH)
+                )
+                erased = session.scalars(
+                    update(DocumentEvent)
+                    .where(DocumentEvent.id.in_(ids))
+                    .values(number=None, title=None, link=None)
+                    .returning(DocumentEvent.id)
+                ).all()
+            total += len(erased)
+            if len(erased) < BATCH:
+                break
+        return total
 
     def _erase_message_texts(self, before: datetime) -> int:
         total = 0

@@ -1,0 +1,32 @@
+"""What becomes of notices about documents."""
+
+from __future__ import annotations
+
+from switchboard import wiring
+from switchboard.services.organisations.following import Followed
+from tasks.app import app
+from tasks.delivery import mattermost
+from tasks.queueing import queue_by_name
+
+
+@app.task(name="delivery.documents.scan_due", soft_time_limit=15, only_one=True)
+def scan_due() -> int:
+    """Take second channels, change notices of processed documents, enter reminders; return how many were looked at."""
+    return sum(map(_queue, (wiring.document_following().follow(), wiring.document_following().remind())))
+
+
+@app.task(name="delivery.documents.watch_service", soft_time_limit=30, only_one=True)
+def watch_service() -> int:
+    """Tell contacts whose Telegram fell out or is back; return how many are told."""
+    batches = wiring.organisation_contacts().watch()
+    for delivery_ids in batches:
+        mattermost.send.delay(delivery_ids=delivery_ids)
+    return sum(map(len, batches))
+
+
+def _queue(followed: Followed) -> int:
+    for delivery_ids in followed.batches:
+        mattermost.send.delay(delivery_ids=delivery_ids)
+    for account_id in followed.accounts:
+        queue_by_name("telegram.accounts.wake", account_id=account_id)
+    return followed.count
