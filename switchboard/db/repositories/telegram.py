@@ -46,7 +46,7 @@ class ShardRepository:
     def take(self, owner: str, *, limit: int, now: datetime, until: datetime) -> dict[int, int]:
         """Take shards that nobody holds, with a new fence each. Shard -> fence."""
         free = or_(TelegramShard.owner.is_(None), TelegramShard.leased_until < now)
-        due = select(TelegramShard.shard).where(free, or_(TelegramShard.owner.is_(None), TelegramShard.owner != owner))
+        due = select(TelegramShard.shard).where(free)
         rows = self._session.execute(
             update(TelegramShard)
             .where(TelegramShard.shard.in_(_free(due.order_by(TelegramShard.shard).limit(limit))))

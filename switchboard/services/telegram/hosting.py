@@ -25,6 +25,7 @@ from switchboard.services.telegram.shards import LeaseLostError, Leases
 LOOK_S = 2.0
 RETRY_S = 1.0  # after a renewal that failed
 WATCH_S = 0.2
+OPENED_AT_ONCE = 20  # connections; a start with many accounts is no storm
 CLOSE_S = 12.0  # all sessions together, when the process ends
 
 _log = get_logger(__name__)
@@ -56,6 +57,7 @@ class Host:
         self._database_threads = database_threads
         self._look_s = look_s
         self._lines = Lines()
+        self._opening = asyncio.Semaphore(OPENED_AT_ONCE)
         self._sessions: dict[int, tuple[AccountSession, asyncio.Task[None]]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._look_now = asyncio.Event()
@@ -225,6 +227,7 @@ class Host:
             records=self._records,
             opener=self._opener,
             lines=self._lines,
+            opening=self._opening,
             inbox=self._inbox,
             outbox=self._outbox,
         )

@@ -108,6 +108,7 @@ class AccountSession:
         records: Records,
         opener: Opener,
         lines: Lines,
+        opening: asyncio.Semaphore,
         inbox: Inbox | None,
         outbox: Outbox | None,
     ) -> None:
@@ -117,6 +118,7 @@ class AccountSession:
         self._records = records
         self._opener = opener
         self._lines = lines
+        self._opening = opening
         self._inbox = inbox
         self._outbox = outbox
         self.settled = False  # it ended because the account needs nothing at this revision
@@ -247,12 +249,13 @@ class AccountSession:
     async def _connection(
         self, application: Application, session: str, *, signing_in: bool
     ) -> AsyncIterator[Connection]:
-        """An open connection that is closed at the end; never without a valid fence."""
+        """An open connection that is closed at the end; never without a valid fence. Few are being opened at once."""
         connection = self._opener(application, session, signing_in)
         self._lines.add(connection)
         try:
-            self.fence.check()
-            await connection.connect()
+            async with self._opening:
+                self.fence.check()
+                await connection.connect()
             self.fence.check()
             yield connection
         finally:

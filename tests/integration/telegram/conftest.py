@@ -23,7 +23,7 @@ from switchboard.services.telegram.accounts import AccountView, TelegramAccounts
 from switchboard.services.telegram.environment import Environment, EnvironmentAccounts
 from switchboard.services.telegram.hosting import Host
 from switchboard.services.telegram.records import Records
-from switchboard.services.telegram.session import Inbox, Outbox
+from switchboard.services.telegram.session import Inbox, Opener, Outbox
 from switchboard.services.telegram.shards import Leases, LeaseTimes
 from switchboard.services.telegram.sign_in import SignIns
 
@@ -59,6 +59,7 @@ class Office:
         outbox: Outbox | None = None,
         on_shards: Callable[[frozenset[int]], None] | None = None,
         database: Database | None = None,
+        opener: Opener | None = None,
     ) -> Host:
         """A started host; stopped at the end of the test."""
         database = database or self.database
@@ -66,7 +67,7 @@ class Office:
         host = Host(
             leases,
             Records(database, BOX, utc_now),
-            self.open_connection,
+            opener or self.open_connection,
             inbox=inbox,
             outbox=outbox,
             look_s=0.2,

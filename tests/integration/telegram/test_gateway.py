@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session
 
 from sandbox.telegram.twin import TelegramTwin, running_telegram
 from sandbox.telegram.world import Settings
+from switchboard.clients.telegram.connection import Connection
 from switchboard.db.engine import Database
+from switchboard.domain.telegram.sessions import Application
 from switchboard.domain.telegram.sharding import SHARDS
 from switchboard.errors import ConflictError, NotFoundError
 from switchboard.services.telegram.session import LiveAccount
@@ -295,13 +297,16 @@ def test_shards_move_to_a_second_gateway_and_no_session_is_ever_open_twice(stric
     for number in range(8):
         strict.twin.add_person(f"P{number}")
         accounts.append(strict.add_signed_in(f"P{number}"))
-    first = strict.gateway(times=SHORT)
+    outbox = RecordingOutbox()
+    outbox.finish_s = 0.5
+    first = strict.gateway(times=SHORT, outbox=outbox)
     for account in accounts:
         strict.wait_state(account.id, "online")
+    wait_for(lambda: len(outbox.live) == 8, "every outbox to run")
     second = strict.gateway(times=SHORT)
     wait_for(lambda: len(first.shards) == len(second.shards) == SHARDS // 2, "the shards to be shared")
     wait_for(lambda: first.open_lines and first.open_lines + second.open_lines == 8, "every account to be open again")
-    assert second.open_lines > 0
+    assert outbox.finished == second.open_lines > 0, "sends in hand were cut off"
     second.stop()
     wait_for(lambda: len(first.shards) == SHARDS and first.open_lines == 8, "the shards to come back")
     for account in accounts:
@@ -346,6 +351,23 @@ def test_a_gateway_cut_off_from_its_database_lets_go_in_time_and_another_takes_o
     strict.wait_state(account.id, "online")
     first.stop()
     stuck.dispose()
+
+
+def test_nothing_is_opened_once_the_shard_is_lost(office: Office) -> None:
+    """Also where it was lost between the plan and the connection."""
+    office.twin.add_person("Ann")
+    office.add_signed_in("Ann")
+    opened = threading.Event()
+
+    def opener(application: Application, session: str, signing_in: bool) -> Connection:
+        office.hosts[0]._leases.drop()
+        opened.set()
+        return office.open_connection(application, session, signing_in)
+
+    host = office.gateway(opener=opener, times=LeaseTimes(lease_s=60, renew_s=20, margin_s=5))
+    assert opened.wait(30)
+    wait_for(lambda: not host._sessions, "the session to end")
+    assert office.twin.call(lambda: office.twin.server.accepted) == 0
 
 
 def test_what_an_old_holder_wants_to_store_is_not_stored(office: Office) -> None:
