@@ -31,8 +31,8 @@ def changes_message(
     texts = Texts.for_locale(locale)
     writer = _Writer(texts, zone, now.astimezone(zone).date())
     heading = texts.gettext("Changes in your calendar")
-    blocks = [f"#### {heading}"]
-    room = MAX_MESSAGE_CHARS - _ROOM - len(blocks[0])
+    blocks = []
+    room = MAX_MESSAGE_CHARS - _ROOM - len(heading)
     for kind in ChangeKind:
         of_kind = [one for one in changes if one.kind is kind]
         if not of_kind:
@@ -46,9 +46,11 @@ def changes_message(
             lines.append(line)
         left = len(of_kind) - len(lines) + more.get(kind, 0)
         if left:
-            lines.append(texts.ngettext("… and {count} more", "… and {count} more", left))
+            more_of_kind = texts.ngettext("… and {count} more", "… and {count} more", left)
+            lines.append(f"- {more_of_kind}")
         blocks.append("\n".join([f"**{_heading(texts, kind)}**", *lines]))
-    return Message("\n".join(blocks))
+    # An empty line ends a list: without it the next heading is read as a part of the last item.
+    return Message(f"#### {heading}\n" + "\n\n".join(blocks))
 
 
 def _heading(texts: Texts, kind: ChangeKind) -> str:

@@ -39,7 +39,7 @@ def connection_form_texts(texts: Texts) -> dict[str, str]:
         "connect_title": texts.gettext("Connect a calendar"),
         "update_title": texts.gettext("Change connection"),
         "server": texts.gettext("Server"),
-        "server_help": texts.gettext("`yandex`, or the CalDAV address: https://…"),
+        "server_help": texts.gettext("“yandex”, or the CalDAV address: https://…"),
         "login": texts.gettext("Login"),
         "password": texts.gettext("App password"),
         "keep_password": texts.gettext("Leave empty to keep the present one."),
@@ -68,7 +68,7 @@ def not_caldav_text(texts: Texts) -> str:
 
 def bad_server_text(texts: Texts) -> str:
     """At the field of the server: its address may not or cannot be used."""
-    return texts.gettext("Write `yandex` or a public address that begins with https:// and exists.")
+    return texts.gettext("Write “yandex” or a public address that begins with https:// and exists.")
 
 
 def google_text(texts: Texts) -> str:
@@ -111,21 +111,26 @@ def password_needed_text(texts: Texts) -> str:
     return texts.gettext("Another login or server needs its own app password.")
 
 
-def connected_text(login: str, calendars: Sequence[str], *, created: bool, texts: Texts) -> str:
-    """After the form: what was connected, and what follows."""
+def connected_text(login: str, calendars: Sequence[str], *, created: bool, newcomer: bool, texts: Texts) -> str:
+    """After the form: what was connected, and what follows. A `newcomer` had no account: the usual notifications are on."""
     shown = escape(login, MAX_CHARS)
     first = (
         texts.gettext("**{login} is connected.**", login=shown)
         if created
         else texts.gettext("**The connection of {login} was renewed.**", login=shown)
     )
-    return "\n".join(
-        [
-            first,
-            texts.gettext("Calendars: {names}", names=_names(calendars)),
-            texts.gettext("The meetings are being fetched; `calendars today` shows them in a moment."),
-        ]
-    )
+    lines = [
+        first,
+        texts.gettext("Calendars: {names}", names=_names(calendars)),
+        texts.gettext("The meetings are being fetched; `calendars today` shows them in a moment."),
+    ]
+    if newcomer:
+        lines.append(
+            texts.gettext(
+                "The day's agenda, reminders and changes will come by direct message; `notifications update` changes that."
+            )
+        )
+    return "\n".join(lines)
 
 
 def updated_text(texts: Texts) -> str:

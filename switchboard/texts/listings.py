@@ -69,11 +69,11 @@ def page_text(page: Sequence[DayAgenda], calendars_of: CalendarsOf, zone: ZoneIn
     return "\n".join(parts)
 
 
-def listing_title(days: DayRange, count: int, texts: Texts) -> str:
-    """`### Nov 21 – Nov 27: 12 meetings`, or one line for none."""
-    shown = texts.short_date(days.first)
+def listing_title(days: DayRange, count: int, today: date, texts: Texts) -> str:
+    """`### Nov 21 – Nov 27: 12 meetings`, or one line for none; the year stands with days of another than `today`."""
+    shown = _short_day(days.first, today, texts)
     if days.last != days.first:
-        shown = f"{shown} – {texts.short_date(days.last)}"
+        shown = f"{shown} – {_short_day(days.last, today, texts)}"
     if count == 0:
         return texts.gettext("{day}: no meetings", day=shown)
     heading = texts.ngettext("{day}: {count} meeting", "{day}: {count} meetings", count, day=shown)
@@ -113,6 +113,11 @@ def time_ago(moment: datetime, now: datetime, texts: Texts) -> str:
     else:
         age = texts.ngettext("{count} day", "{count} days", minutes // (24 * 60))
     return texts.gettext("{time} ago", time=age)
+
+
+def _short_day(day: date, today: date, texts: Texts) -> str:
+    shown = texts.short_date(day)
+    return shown if day.year == today.year else f"{shown} {day.year}"
 
 
 def _heading(day: date, texts: Texts) -> str:

@@ -169,5 +169,6 @@ def _fitted(texts: Texts, blocks: list[str]) -> str:
             break
         kept.append(block)
     more = len(blocks) - len(kept)
-    kept.append(texts.ngettext("… and {count} more meeting", "… and {count} more meetings", more))
+    ending = texts.ngettext("… and {count} more meeting", "… and {count} more meetings", more)
+    kept.append(f"- {ending}")
     return "\n".join(kept)

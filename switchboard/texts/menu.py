@@ -28,13 +28,36 @@ def command_label(command: Command, texts: Texts) -> str:
         Command.MONTH: texts.gettext("A month"),
         Command.REFRESH: texts.gettext("Refresh"),
         Command.CREATE: texts.gettext("Switch on"),
-        Command.CHANGE: texts.gettext("Change"),
+        Command.CHANGE: texts.gettext("Change notifications"),
         Command.DELETE: texts.gettext("Switch off"),
         Command.CHECK_ACCOUNT: texts.gettext("Check the account"),
         Command.CHECK_SCHEDULER: texts.gettext("Check what is planned"),
         Command.INFO: texts.gettext("Help"),
     }
     return labels[command]
+
+
+def command_description(command: Command, texts: Texts) -> str:
+    """What a command does, for the help."""
+    descriptions = {
+        Command.CONNECT: texts.gettext("connect a calendar"),
+        Command.UPDATE: texts.gettext("another password, login, server or time zone"),
+        Command.DISCONNECT: texts.gettext("end a connection and delete what is stored of it"),
+        Command.PROFILE: texts.gettext("your accounts, calendars, time zone and language"),
+        Command.TODAY: texts.gettext("today's meetings"),
+        Command.CURRENT: texts.gettext("the meetings of a day"),
+        Command.FROM_TO: texts.gettext("the meetings of several days"),
+        Command.WEEK: texts.gettext("the meetings of today and the next six days"),
+        Command.MONTH: texts.gettext("the meetings of the coming month"),
+        Command.REFRESH: texts.gettext("ask the calendar server now"),
+        Command.CREATE: texts.gettext("switch notifications on"),
+        Command.CHANGE: texts.gettext("choose calendars, times, notifications and language"),
+        Command.DELETE: texts.gettext("switch notifications off"),
+        Command.CHECK_ACCOUNT: texts.gettext("whether the server accepts us, and the last poll"),
+        Command.CHECK_SCHEDULER: texts.gettext("what will be sent, when next, and what is paused"),
+        Command.INFO: texts.gettext("this help"),
+    }
+    return descriptions[command]
 
 
 def group_title(group: str, texts: Texts) -> str:
@@ -62,10 +85,11 @@ def info_text(texts: Texts) -> str:
     lines = [
         texts.gettext("### Your calendar in Mattermost"),
         texts.gettext(
-            "Switchboard reads your calendar over CalDAV, sends the day's agenda and reminds you before meetings."
+            "Switchboard reads your calendar over CalDAV, sends the day's agenda, reminds you before meetings, "
+            "tells what changed and can show “In a meeting” beside your name."
         ),
         "",
-        *(f"- `{TRIGGER} {command.value}` – {command_label(command, texts)}" for command in Command),
+        *(f"- `{TRIGGER} {command.value}` – {command_description(command, texts)}" for command in Command),
         "",
         texts.gettext("Dates are written dd.mm.yyyy: `{example}`", example=f"{TRIGGER} calendars current 21.11.2026"),
         app_password_text(texts),

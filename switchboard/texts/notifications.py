@@ -86,7 +86,7 @@ def no_calendar_text(texts: Texts) -> str:
 
 def already_there_text(chosen: str, texts: Texts) -> str:
     """`create` on notifications that are on; `chosen` describes them."""
-    return texts.gettext("Your notifications are on already:\n{chosen}\nShall they be changed?", chosen=chosen)
+    return texts.gettext("Your notifications are on already:\n{chosen}\n\nShall they be changed?", chosen=chosen)
 
 
 def nothing_to_change_text(texts: Texts) -> str:

@@ -629,8 +629,8 @@ def test_current_and_from_to_ask_for_days_by_a_dialog(office: Office, anna: Acto
 
 def test_there_is_one_scheduler_and_create_on_it_offers_the_update(office: Office, anna: Actor) -> None:
     office.connect("anna")
-    assert labels(anna.type("notifications create")) == ["Изменить"]
-    anna.press("Изменить")
+    assert labels(anna.type("notifications create")) == ["Изменить уведомления"]
+    anna.press("Изменить уведомления")
     assert (
         anna.submit(
             agenda_time="07:15",

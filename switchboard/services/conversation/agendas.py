@@ -73,8 +73,9 @@ class AgendaAnswers:
             now=self._clock(),
             texts=texts,
         )
+        title = listing_title(days, len(meetings), self._today(speaker), texts)
         free = free_text(listing.free, listing.zone, texts) if page == 1 else ""
-        shown = "\n".join(part for part in (listing_title(days, len(meetings), texts), free, text) if part)
+        shown = "\n".join(part for part in (title, free, text) if part)
         rows = _page_buttons(days, page, len(pages), texts)
         return Answer("\n\n".join(part for part in (shown, notes) if part), rows)
 

@@ -169,7 +169,13 @@ def _form(texts: Texts, step: Step, *, zone: str, account: AccountView | None = 
 
 def _connected(speaker: Speaker, connected: Connected, entries: Entries) -> FormAnswer:
     names = [calendar.name for calendar in connected.calendars if calendar.watched]
-    text = words.connected_text(text_entry(entries, "login"), names, created=connected.created, texts=speaker.texts)
+    text = words.connected_text(
+        text_entry(entries, "login"),
+        names,
+        created=connected.created,
+        newcomer=speaker.subscriber is None,
+        texts=speaker.texts,
+    )
     choices = tuple(command_choice(one, speaker.texts) for one in (Command.TODAY, Command.CHANGE, Command.PROFILE))
     return FormAnswer(answer=Answer(text, (ButtonRow(choices),), poll=(connected.account_id,)))
 

@@ -154,9 +154,9 @@ def test_all_changes_of_a_poll_are_one_message(life: Life, faulty: FaultyServer)
     assert text == (
         "#### Changes in your calendar\n"
         "**Moved**\n"
-        "- **Alpha**: Tuesday, November 24, ~~11:00–12:00~~ → 11:30–12:30\n"
+        "- **Alpha**: Tuesday, November 24, ~~11:00–12:00~~ → 11:30–12:30\n\n"
         "**New**\n"
-        "- **Gamma**: Tuesday, November 24, 11:00–12:00 · Attic\n"
+        "- **Gamma**: Tuesday, November 24, 11:00–12:00 · Attic\n\n"
         "**Cancelled**\n"
         "- **Beta**: ~~Wednesday, November 25, 11:00–12:00~~"
     )

@@ -126,10 +126,16 @@ def test_other_peoples_words_have_no_power() -> None:
     assert "](javascript" not in text
 
 
+def test_a_heading_after_a_list_is_no_part_of_its_last_item() -> None:
+    changes = [PLAN, replace(PLAN, uid="other", kind=ChangeKind.CANCELLED, new=None)]
+    lines = changes_message(changes, {}, NOW, BERLIN, "en").text.split("\n")
+    assert lines[lines.index("**Cancelled**") - 1] == ""
+
+
 def test_a_long_list_is_cut_and_counted_under_each_heading() -> None:
     many = [replace(PLAN, uid=str(number), title="t" * 300, place="#" * 300) for number in range(40)]
     many += [replace(one, kind=ChangeKind.ADDED, old=None) for one in many]
     text = changes_message(many, {ChangeKind.ADDED: 460}, NOW, BERLIN, "en").text
     assert len(text) <= MAX_MESSAGE_CHARS
-    assert text.count("\n- ") == 2 * MAX_LINES
-    assert [part for part in text.split("\n") if "more" in part] == ["… and 25 more", "… and 485 more"]
+    assert text.count("\n- **") == 2 * MAX_LINES
+    assert [part for part in text.split("\n") if "more" in part] == ["- … and 25 more", "- … and 485 more"]

@@ -22,11 +22,12 @@ from switchboard.texts.listings import (
 )
 from switchboard.texts.locales import LOCALES, Texts
 from switchboard.texts.markdown import MAX_MESSAGE_CHARS
-from switchboard.texts.menu import command_label, day_form_texts, group_title
-from switchboard.texts.notifications import notification_form_texts
+from switchboard.texts.menu import command_label, day_form_texts, group_title, info_text
+from switchboard.texts.notifications import already_there_text, notification_form_texts
 from switchboard.texts.recurrence import recurrence_in_words
 
 ZONE = ZoneInfo("Europe/Moscow")
+TODAY = date(2026, 11, 21)
 START = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 EN = Texts.for_locale("en")
 LABEL_BYTES = 24  # server/public/model/integration_action.go
@@ -58,7 +59,12 @@ def pages_of(*days: DayAgenda) -> list[str]:
 
 def test_no_meetings_are_one_empty_page() -> None:
     assert pages_of() == [""]
-    assert listing_title(DayRange(date(2026, 11, 21), date(2026, 11, 21)), 0, EN) == "Nov 21: no meetings"
+    assert listing_title(DayRange(TODAY, TODAY), 0, TODAY, EN) == "Nov 21: no meetings"
+
+
+def test_days_of_another_year_are_titled_with_it() -> None:
+    far = DayRange(date(2026, 12, 28), date(2027, 1, 3))
+    assert listing_title(far, 2, TODAY, EN) == "### Dec 28 – Jan 3 2027: 2 meetings"
 
 
 def test_a_page_holds_a_bounded_number_of_meetings_and_repeats_the_day() -> None:
@@ -178,3 +184,23 @@ def test_labels_of_dialogs_are_as_short_as_the_server_takes_them(locale: str) ->
         assert len(said[name].encode()) <= LABEL_BYTES, (name, said[name])
     for name in (*HELP, "empty_days_switch", "agenda_switch"):
         assert len(said[name].encode()) <= 150, name
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_what_follows_a_list_is_no_part_of_its_last_item(locale: str) -> None:
+    lines = already_there_text("- agenda\n- reminders", Texts.for_locale(locale)).split("\n")
+    assert lines[lines.index("- reminders") + 1] == ""
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_the_help_says_what_each_command_does(locale: str) -> None:
+    lines = [line for line in info_text(Texts.for_locale(locale)).split("\n") if line.startswith("- `")]
+    assert [line.split("`")[1].partition(" ")[2] for line in lines] == [command.value for command in Command]
+    assert len({line.partition(" – ")[2] for line in lines}) == len(Command)
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_forms_hold_no_markdown_where_mattermost_shows_it_raw(locale: str) -> None:
+    texts = Texts.for_locale(locale)
+    said = {**connection_form_texts(texts), **notification_form_texts(texts), **day_form_texts(texts)}
+    assert not [name for name, words in said.items() if name != "introduction" and "`" in words]

@@ -81,7 +81,7 @@ def test_a_long_agenda_is_cut_and_says_how_many_more_there_are() -> None:
         lines = agenda_message(DayAgenda(DAY, meetings=many), MOSCOW, locale).text.splitlines()
         shown = sum(line.startswith("- **10:00") for line in lines)
         assert str(300 - shown) in lines[-1]
-        assert lines[-1].startswith("…")
+        assert lines[-1].startswith("- …")
         assert 10 < shown < 300
         assert len("\n".join(lines)) <= MAX_MESSAGE_CHARS
 
