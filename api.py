@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from flask import Flask
 
-from routes import admin, authentication, files, mattermost, problems, responses, system, telegram
+from routes import (
+    admin,
+    authentication,
+    documents,
+    files,
+    mattermost,
+    organisations,
+    problems,
+    responses,
+    senders,
+    system,
+    telegram,
+)
 from routes.front import Front
 from routes.limits import BodyLimits
 from routes.metrics import WebMetrics
@@ -32,14 +44,18 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions[system.METRICS_KEY] = WebMetrics()
     problems.register(app)
     responses.register(app)
-    for module in (system, files, admin, mattermost, telegram):
+    for module in (system, files, admin, mattermost, telegram, documents, organisations):
         app.register_blueprint(module.blueprint)
+    app.register_blueprint(organisations.recipients)
 
     tokens = (settings.admin_token.get_secret_value(),) if settings.admin_token else ()
     administrator = authentication.TokenGuard(lambda: tokens, setting="ADMIN_TOKEN")
     guards: dict[str, authentication.Guard] = {
         "admin": administrator,
         "telegram": administrator,
+        "organisations": administrator,
+        "recipients": senders.administrator_or_sender(administrator),
+        "documents": senders.sender_guard,
         "system.metrics": authentication.loopback_or(administrator),
         "mattermost.command": mattermost.command_guard,
         "mattermost.action": mattermost.ticket_guard,

@@ -46,6 +46,7 @@ class Description:
     answers: Mapping[int, Answer]
     query: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
 
 
@@ -55,12 +56,16 @@ def describes(
     answers: Mapping[int, Answer],
     query: type[BaseModel] | None = None,
     body: type[BaseModel] | None = None,
+    headers: Mapping[str, str] | None = None,
     errors: tuple[int, ...] = (),
 ) -> Callable[[View], View]:
-    """Attach a description to a view; put it under the route decorator. `body` is the model of its JSON body."""
+    """Attach a description to a view; put it under the route decorator.
+
+    `body` is the model of its JSON body, `headers` those of the request that it reads, by name.
+    """
 
     def attach(view: View) -> View:
-        description = Description(summary=summary, answers=answers, query=query, body=body, errors=errors)
+        description = Description(summary, answers, query=query, body=body, headers=headers or {}, errors=errors)
         setattr(view, ATTRIBUTE, description)
         return view
 
@@ -111,7 +116,11 @@ def _operation(rule: Rule, method: str, description: Description, schemas: dict[
         "tags": [rule.endpoint.partition(".")[0]],
         "responses": responses,
     }
-    parameters = [*_path_parameters(rule), *_query_parameters(description.query, schemas)]
+    parameters = [
+        *_path_parameters(rule),
+        *_query_parameters(description.query, schemas),
+        *_header_parameters(description.headers),
+    ]
     if parameters:
         operation["parameters"] = parameters
     if description.body is not None:
@@ -132,6 +141,11 @@ def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
         }
         for found in PARAMETER.finditer(rule.rule)
     ]
+
+
+def _header_parameters(headers: Mapping[str, str]) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    return [{"name": name, "in": "header", "description": about, "schema": text} for name, about in headers.items()]
 
 
 def _query_parameters(model: type[BaseModel] | None, schemas: dict[str, Any]) -> list[dict[str, Any]]:

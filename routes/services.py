@@ -15,6 +15,7 @@ from switchboard.services.conversation.tickets import Ticket
 from switchboard.services.files import FileStore
 from switchboard.services.health import HealthReport
 from switchboard.services.operations import AccountStatus, DeliveryView, SharedFacts
+from switchboard.services.organisations.use_cases import OrganisationServices
 from switchboard.services.telegram.accounts import AccountView
 
 KEY = "switchboard.routes"
@@ -152,6 +153,9 @@ class Services(Protocol):
 
     @property
     def telegram_sign_ins(self) -> SignInsLike: ...
+
+    @property
+    def organisations(self) -> OrganisationServices: ...
 
     def now(self) -> datetime: ...
 

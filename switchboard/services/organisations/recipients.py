@@ -351,13 +351,10 @@ def _answer(
 
 
 def _check_id(external_id: str) -> None:
-    if (
-        not 1 <= len(external_id) <= MOST_ID_CHARS
-        or not external_id.isprintable()
-        or external_id.strip() != external_id
-    ):
+    printable = external_id.isprintable() and external_id.strip() == external_id and "/" not in external_id
+    if not 1 <= len(external_id) <= MOST_ID_CHARS or not printable:
         raise InvalidInputError(
-            f"a name for a recipient has 1 to {MOST_ID_CHARS} printable characters", field="external_id"
+            f"an external id has 1 to {MOST_ID_CHARS} printable characters and no slash", field="external_id"
         )
 
 

@@ -174,6 +174,20 @@ class FakeTelegramAccounts:
         raise NotImplementedError(name)
 
 
+class FakeCredentials:
+    """Nobody's."""
+
+    def by_token(self, token: str) -> int | None:
+        return None
+
+
+@dataclass
+class FakeOrganisations:
+    """None; the real ones are tested in tests/integration/organisations."""
+
+    credentials: FakeCredentials = field(default_factory=FakeCredentials)
+
+
 @dataclass
 class FakeServices:
     """The container; every part can be replaced."""
@@ -188,6 +202,7 @@ class FakeServices:
     desk: FakeDesk = field(default_factory=FakeDesk)
     telegram_accounts: Any = field(default_factory=FakeTelegramAccounts)
     telegram_sign_ins: Any = field(default_factory=FakeTelegramAccounts)
+    organisations: Any = field(default_factory=FakeOrganisations)
 
     def now(self) -> datetime:
         return NOW
