@@ -15,13 +15,14 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
-from telethon import TelegramClient, functions, types
+from telethon import functions, types
 from telethon.network.connection import ConnectionTcpFull
 from telethon.sessions import StringSession
 
 from switchboard import __version__
 from switchboard.clients.telegram import errors
 from switchboard.clients.telegram.data_centre import NUMBER, DataCentre
+from switchboard.clients.telegram.updates import Client
 from switchboard.domain.telegram.sessions import Application
 from switchboard.domain.telegram.states import Reason
 
@@ -57,7 +58,7 @@ class Connection:
         stored = read_session(session)
         if data_centre is not None:
             stored.set_dc(NUMBER, data_centre.host, data_centre.port)
-        self.client = TelegramClient(
+        self.client = Client(
             stored,
             application.api_id,
             application.api_hash,
