@@ -611,7 +611,7 @@ def doctor_checks() -> list[Check]:
         Check(
             "telegram gateway",
             _check_telegram_gateway,
-            "Start the process `telegram`; look at its log.",
+            "Add an account (`python -m switchboard telegram add`); start the process `telegram` and look at its log.",
             configured=bool(_telegram_accounts_to_check()),
         ),
         *(
