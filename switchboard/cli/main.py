@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from switchboard import __version__, wiring
-from switchboard.cli import calendar, demo, doctor, mattermost, operations, sandbox, telegram
+from switchboard.cli import calendar, demo, doctor, mattermost, operations, organisations, sandbox, telegram
 from switchboard.cli.output import complain, say
 from switchboard.db import migrate as migrations
 from switchboard.errors import InvalidInputError, SwitchboardError
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.add_typer(calendar.app, name="calendar")
 app.add_typer(operations.keys_app, name="keys")
 app.add_typer(mattermost.app, name="mattermost")
+app.add_typer(organisations.app, name="organisations")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(telegram.app, name="telegram")
 app.command("doctor")(doctor.doctor)
