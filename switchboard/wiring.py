@@ -74,6 +74,7 @@ from switchboard.services.organisations.contacts import SERVICE_KIND, Contacts
 from switchboard.services.organisations.credentials import Credentials
 from switchboard.services.organisations.events import Events
 from switchboard.services.organisations.following import Following
+from switchboard.services.organisations.hearing import Hearing
 from switchboard.services.organisations.organisations import WORKING, Organisations, OrganisationView
 from switchboard.services.organisations.recipients import Recipients
 from switchboard.services.organisations.use_cases import OrganisationServices
@@ -83,6 +84,8 @@ from switchboard.services.retention import Retention
 from switchboard.services.telegram.accounts import AccountView as TelegramAccountView
 from switchboard.services.telegram.accounts import TelegramAccounts
 from switchboard.services.telegram.environment import Environment, EnvironmentAccounts
+from switchboard.services.telegram.handling import InboxHandling
+from switchboard.services.telegram.peers import Peers
 from switchboard.services.telegram.records import Records
 from switchboard.services.telegram.shards import Leases, LeaseTimes
 from switchboard.services.telegram.sign_in import SignIns
@@ -92,6 +95,7 @@ from switchboard.settings import Settings, load_settings
 if TYPE_CHECKING:  # Telethon costs 60 MiB, which only the process that holds accounts pays
     from switchboard.services.telegram.auth_key import AuthKey
     from switchboard.services.telegram.hosting import Host
+    from switchboard.services.telegram.inbox import TelegramInbox
     from switchboard.services.telegram.session import Opener
 
 TICK_EXPECTED_WITHIN = timedelta(seconds=60)
@@ -544,10 +548,27 @@ def telegram_opener() -> Opener:
 
 
 @cache
+def telegram_inbox() -> TelegramInbox:
+    """Receives for this process's Telegram accounts."""
+    from switchboard.services.telegram.inbox import TelegramInbox  # noqa: PLC0415  see above
+
+    return TelegramInbox(database(), utc_now)
+
+
+@cache
+def telegram_handling() -> InboxHandling:
+    """What becomes of received messages: a handler for each use of accounts."""
+    return InboxHandling(database(), utc_now, {"organisations": Hearing(database(), organisations().recipients)})
+
+
+@cache
 def telegram_host() -> Host:
     """The host of this process's Telegram accounts; not started."""
     from switchboard.services.telegram.hosting import Host  # noqa: PLC0415  see above
+    from switchboard.services.telegram.outbox import TelegramOutbox  # noqa: PLC0415
+    from switchboard.services.telegram.outbox_rows import OutboxRows  # noqa: PLC0415
 
+    rows = OutboxRows(database(), renderers(), utc_now)
     leases = Leases(
         database(),
         utc_now,
@@ -559,6 +580,8 @@ def telegram_host() -> Host:
         leases,
         Records(database(), secret_box(), utc_now),
         telegram_opener(),
+        inbox=telegram_inbox(),
+        outbox=TelegramOutbox(rows, Peers(database(), utc_now), files(), utc_now, telegram_limits()),
         database_threads=settings().database_connections - 1,  # the leases never wait for the accounts
     )
 

@@ -45,6 +45,10 @@ class PeerFloodError(RateLimitedError):
     """Telegram limits what this account may do with strangers; it gives no time, so the caller's ladder does."""
 
 
+class SlowModeError(RateLimitedError):
+    """This one chat takes no message of the account before `retry_after_s`; all others do."""
+
+
 class SignInRefusedError(RemoteRejectedError):
     """A step of a sign-in was refused; `reason` is a key of switchboard.services.telegram.sign_in.PROBLEMS."""
 
@@ -148,6 +152,8 @@ RECIPIENT_REFUSED: Mapping[type[Exception], str] = {
     errors.ChatSendVideosForbiddenError: "media_forbidden",
     errors.ChatSendVoicesForbiddenError: "media_forbidden",
 }
+RECIPIENT_REFUSED_CODES: Mapping[str, str] = {"PRIVACY_PREMIUM_REQUIRED": "privacy"}
+"""The same by Telegram's own name, where Telethon has no class for it."""
 FROZEN = (errors.FrozenMethodInvalidError, errors.FrozenParticipantMissingError)
 """The account was frozen by Telegram: it can read, and no method with an effect works."""
 
@@ -166,6 +172,8 @@ def translate(error: BaseException, *, method: str, effect: bool) -> Switchboard
     )
     if kind in SESSION_LOST:
         return SessionLostError(SESSION_LOST[kind])
+    if kind is errors.SlowModeWaitError:
+        return SlowModeError(f"the chat's slow mode refuses {method}", retry_after_s=_seconds(error))
     if isinstance(error, WAITS):
         return RateLimitedError(f"Telegram asks to wait before {method}", retry_after_s=_seconds(error))
     if kind is errors.PeerFloodError:
@@ -188,6 +196,8 @@ def _refused(error: errors.RPCError, *, method: str) -> SwitchboardError | None:
         return None
     if kind in RECIPIENT_REFUSED:
         return RecipientRefusedError(RECIPIENT_REFUSED[kind], method=method, status=status, code=code)
+    if code in RECIPIENT_REFUSED_CODES:
+        return RecipientRefusedError(RECIPIENT_REFUSED_CODES[code], method=method, status=status, code=code)
     if isinstance(error, FROZEN):
         return PeerFloodError(f"Telegram has frozen the account: {method} is refused")
     if isinstance(error, errors.FloodError):

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Update, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Select, Update, and_, bindparam, exists, func, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from switchboard.db.claims import found_once
@@ -145,8 +145,9 @@ class DeliveryRepository:
         ids: Sequence[int] | None = None,
         limit: int = 50,
         state: DeliveryState = DeliveryState.PENDING,
+        subject_prefix: str = "",
     ) -> list[ClaimedDelivery]:
-        """Take due rows, the oldest open one of each subject, for `lease`; of `ids` where they are given.
+        """Take due rows, the oldest open one of each subject, for `lease`; of `ids`, and of some subjects, where given.
 
         With state UNCERTAIN the rows are taken to be looked up and stay UNCERTAIN.
         """
@@ -172,6 +173,8 @@ class DeliveryRepository:
         else:
             due = due.where(or_(Delivery.claimed_until.is_(None), Delivery.claimed_until <= now))
         due = due.where(_in(Delivery.state, WAITING_STATES) if ids is None else Delivery.id.in_(ids))
+        if subject_prefix:
+            due = due.where(Delivery.subject.startswith(subject_prefix, autoescape=True))
         held = DeliveryState.CLAIMED if state is DeliveryState.PENDING else state
         claimed = self._session.scalars(
             update(Delivery)
@@ -190,6 +193,72 @@ class DeliveryRepository:
             state=DeliveryState.SENDING,
             attempts=Delivery.attempts + 1,
             first_attempt_at=func.coalesce(Delivery.first_attempt_at, now),
+        )
+
+    def keep_bodies(self, bodies: Mapping[ClaimedDelivery, Mapping[str, Any]]) -> None:
+        """Replace the facts of claimed rows: what is being sent is fixed by them from now on."""
+        if not bodies:
+            return
+        table = Delivery.metadata.tables[Delivery.__tablename__]
+        self._count(
+            update(table)
+            .where(table.c.id == bindparam("of_id"), table.c.fence == bindparam("of_fence"))
+            .values(body=bindparam("of_body")),
+            [{"of_id": row.id, "of_fence": row.fence, "of_body": dict(body)} for row, body in bodies.items()],
+        )
+
+    def take_over(self, channel: str, subject_prefix: str, now: datetime) -> Swept:
+        """End the leases of the one who had these subjects before, who is known to be gone: as `sweep`, but at once."""
+        theirs = and_(Delivery.channel == channel, Delivery.subject.startswith(subject_prefix, autoescape=True))
+        released = self._count(
+            update(Delivery)
+            .where(_in(Delivery.state, HELD_STATES), Delivery.state == DeliveryState.CLAIMED, theirs)
+            .values(state=DeliveryState.PENDING, claimed_until=None, next_attempt_at=now, fence=Delivery.fence + 1)
+        )
+        uncertain = self._count(
+            update(Delivery)
+            .where(
+                or_(
+                    and_(_in(Delivery.state, HELD_STATES), Delivery.state == DeliveryState.SENDING),
+                    and_(
+                        _in(Delivery.state, WAITING_STATES),
+                        Delivery.state == DeliveryState.UNCERTAIN,
+                        Delivery.claimed_until.is_not(None),
+                    ),
+                ),
+                theirs,
+            )
+            .values(
+                state=DeliveryState.UNCERTAIN,
+                claimed_until=None,
+                next_attempt_at=now,
+                fence=Delivery.fence + 1,
+                reason="the sender vanished during the call",
+            )
+        )
+        return Swept(released=released, uncertain=uncertain, expired=0)
+
+    def due_subjects(self, channel: str, now: datetime) -> list[str]:
+        """The subjects with something to send or to look up now."""
+        return list(
+            self._session.scalars(
+                select(Delivery.subject)
+                .where(
+                    Delivery.channel == channel,
+                    _in(Delivery.state, WAITING_STATES),
+                    Delivery.next_attempt_at <= now,
+                )
+                .distinct()
+            )
+        )
+
+    def record_read(self, ids: Sequence[int] | Select[int]) -> None:
+        """The recipient has read them."""
+        self._session.execute(
+            update(Delivery)
+            .where(Delivery.id.in_(ids), Delivery.state == DeliveryState.SENT)
+            .values(state=DeliveryState.READ)
+            .execution_options(synchronize_session=False)
         )
 
     def record_sent(self, remote_ids: Mapping[ClaimedDelivery, str], now: datetime) -> int:

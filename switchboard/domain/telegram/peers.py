@@ -60,6 +60,7 @@ class SeenPeer:
     name: str
     username: str | None = None
     phone: str | None = None
+    is_bot: bool = False
 
 
 class AddressKind(StrEnum):

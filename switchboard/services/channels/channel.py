@@ -9,6 +9,7 @@ from typing import Protocol
 
 from switchboard.db.repositories.deliveries import ClaimedDelivery
 from switchboard.domain.organisations.markup import Formatted
+from switchboard.domain.telegram.messages import Attachment
 from switchboard.services.conversation.answers import ButtonRow
 from switchboard.texts.markdown import Message
 
@@ -34,7 +35,8 @@ class Rendered:
 
     `rows` are buttons that call us back, for the recipient alone; a channel that has none leaves them out. `formatted` is the
     same message for a channel that writes no Markdown. `edits` is the remote's id of an earlier message that this one replaces:
-    it is edited, nothing new is sent, and the call may be repeated.
+    it is edited, nothing new is sent, and the call may be repeated. `files` go with it, on channels that take files, and
+    `reply_to` is the remote's id of the message that it answers.
     """
 
     message: Message
@@ -42,6 +44,8 @@ class Rendered:
     rows: tuple[ButtonRow, ...] = ()
     formatted: Formatted | None = None
     edits: str | None = None
+    files: tuple[Attachment, ...] = ()
+    reply_to: str | None = None
 
 
 class Renderer(Protocol):

@@ -1,0 +1,431 @@
+"""Sends what stands in the ledger for the accounts that this process holds: in order, once, and no faster than allowed.
+
+claim -> render -> resolve -> SENDING with what is sent and under which numbers (commit) -> fence -> call -> record.
+A row that may have been sent is sent again under the same numbers: Telegram refuses the repeat, which counts as sent. One
+that is older than Telegram's memory may be is looked for in the chat first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from switchboard.clients.telegram import people, sending
+from switchboard.clients.telegram.connection import Connection
+from switchboard.clients.telegram.errors import (
+    AlreadySentError,
+    PeerFloodError,
+    RecipientRefusedError,
+    SessionLostError,
+    SlowModeError,
+)
+from switchboard.domain.telegram import refusals
+from switchboard.domain.telegram.messages import Attachment
+from switchboard.domain.telegram.pacing import Limits, Pace, flood_pause_s
+from switchboard.domain.telegram.peers import AddressKind, Peer
+from switchboard.domain.telegram.states import AccountKind
+from switchboard.errors import PermanentError, RateLimitedError, SwitchboardError, TransientError, UncertainError
+from switchboard.logs import get_logger
+from switchboard.services.files import FileStore
+from switchboard.services.telegram.outbox_rows import Letter, OutboxRows, Results, Wait
+from switchboard.services.telegram.peers import Peers
+from switchboard.services.telegram.session import LiveAccount
+from switchboard.services.telegram.shards import LeaseLostError
+
+BATCH_MOST = 25
+BATCH_S = 1.0  # results are recorded at least so often
+AGAIN = timedelta(seconds=5)  # after a lost answer
+UNAVAILABLE = timedelta(seconds=15)
+REMEMBERED = timedelta(hours=1)  # Telegram says nowhere how long it knows a random_id
+CLOCKS = timedelta(minutes=10)  # by which Telegram's clock and ours may differ
+FIRST_CONTACT = "first_contact"
+EXHAUSTED = timedelta(days=1)  # after the last step of the ladder
+
+_log = get_logger(__name__)
+
+
+class TelegramOutbox:
+    """Implements Outbox for all accounts of a process."""
+
+    def __init__(
+        self, rows: OutboxRows, peers: Peers, files: FileStore, clock: Callable[[], datetime], limits: Limits
+    ) -> None:
+        self._rows = rows
+        self._peers = peers
+        self._files = files
+        self._clock = clock
+        self._limits = limits
+
+    def due(self, shards: Collection[int]) -> Collection[int]:
+        """See Outbox."""
+        return self._rows.due(shards)
+
+    async def run(self, live: LiveAccount) -> None:
+        """See Outbox."""
+        waits = await asyncio.to_thread(self._rows.begin, live.account_id, live.fence)
+        sender = _Sender(live, self._rows, self._peers, self._files, self._clock, self._limits, waits)
+        while not live.stopping.is_set():
+            live.woken.clear()
+            while not live.stopping.is_set() and await sender.send_some():
+                pass
+            if not live.stopping.is_set():
+                await live.woken.wait()
+
+
+class _Sender:
+    """One account while its connection is open."""
+
+    def __init__(
+        self,
+        live: LiveAccount,
+        rows: OutboxRows,
+        peers: Peers,
+        files: FileStore,
+        clock: Callable[[], datetime],
+        limits: Limits,
+        waits: dict[str, Wait],
+    ) -> None:
+        self._live = live
+        self._rows = rows
+        self._peers = peers
+        self._files = files
+        self._clock = clock
+        self._limits = limits
+        self._waits = waits
+        self._owner = uuid.uuid4().hex
+        self._pace = Pace(0.0, 0.0)
+        self._limited = False  # PEER_FLOOD came while these letters were sent
+        self._slots_until = clock()  # the slots of strangers up to then are given away
+        self._most = max(1, min(BATCH_MOST, int(BATCH_S / limits.between_s))) if limits.between_s > 0 else BATCH_MOST
+
+    async def send_some(self) -> bool:
+        """Send what is due, as much as is recorded together; False when nothing was."""
+        await self._keep_pace()
+        if self._live.stopping.is_set():
+            return False
+        live = self._live
+        letters = await asyncio.to_thread(self._rows.take, live.account_id, live.fence, self._owner, self._most)
+        if not letters:
+            return False
+        results = Results()
+        self._limited = False
+        try:
+            ready = await self._prepare(letters, results)
+            if ready:
+                ours = await asyncio.to_thread(self._rows.begin_sending, live.fence, ready)
+                await self._send_all([letter for letter in ready if letter.row.id in ours], results)
+        finally:
+            if results:
+                await asyncio.to_thread(self._rows.record, live.account_id, live.fence, results)
+        return True
+
+    # --- before ---------------------------------------------------------------------------------------------------------
+
+    async def _prepare(self, letters: list[Letter], results: Results) -> list[Letter]:
+        """Find whom each goes to; those that must wait, or go to nobody, are among the results."""
+        found = [letter for letter in letters if await self._find(letter, results)]
+        return await self._strangers_in_turn(found, results)
+
+    async def _find(self, letter: Letter, results: Results) -> bool:
+        try:
+            letter.peer = await self._resolve(letter)
+        except (SessionLostError, LeaseLostError):
+            raise
+        except RateLimitedError as error:
+            at = self._later(error)
+            self._wait(results, self._resolving(letter), Wait(at))
+            self._put_off(letter, results, at, str(error))
+            return False
+        except TransientError as error:
+            self._put_off(letter, results, self._clock() + UNAVAILABLE, str(error))
+            return False
+        except PermanentError as error:
+            results.dead.append((letter, str(error)))
+            return False
+        if letter.peer is None:
+            results.dead.append((letter, refusals.reason(refusals.UNKNOWN)))
+            return False
+        return True
+
+    async def _resolve(self, letter: Letter) -> Peer | None:
+        """Our table first, then Telegram, unless it did not know lately."""
+        account_id, address = self._live.account_id, letter.address
+        known = await asyncio.to_thread(self._peers.find, account_id, address)
+        if known is not None or address.kind is AddressKind.ID:
+            return known
+        if await asyncio.to_thread(self._peers.is_missed, account_id, address):
+            return None
+        if (wait := self._waiting(self._resolving(letter))) is not None:
+            left_s = (wait.not_before - self._clock()).total_seconds()
+            raise RateLimitedError(f"Telegram asks to wait before {self._resolving(letter)}", retry_after_s=left_s)
+        self._live.fence.check()
+        ask = people.resolve_phone if address.kind is AddressKind.PHONE else people.resolve_username
+        seen = await ask(self._live.connection, address.value)
+        if seen is None:
+            await asyncio.to_thread(self._peers.miss, account_id, address)
+            return None
+        if address.kind is AddressKind.PHONE:
+            seen = replace(seen, phone=address.value)  # Telegram shows phones to contacts alone
+        await asyncio.to_thread(self._peers.remember, account_id, [seen])
+        return seen.peer
+
+    @staticmethod
+    def _resolving(letter: Letter) -> str:
+        return people.RESOLVE_PHONE if letter.address.kind is AddressKind.PHONE else people.RESOLVE_USERNAME
+
+    async def _strangers_in_turn(self, letters: list[Letter], results: Results) -> list[Letter]:
+        """Those that may go now: of strangers one at a time, at our pace, and none while Telegram limits them."""
+        if self._live.kind is AccountKind.BOT:  # nobody hears of a bot before they wrote to it
+            return letters
+        chats = {letter.peer.chat_id for letter in letters if letter.peer is not None and not letter.begun_before}
+        strangers = await asyncio.to_thread(self._rows.strangers, self._live.account_id, chats)
+        ready: list[Letter] = []
+        for letter in letters:
+            if letter.begun_before or letter.peer is None or letter.peer.chat_id not in strangers:
+                ready.append(letter)
+            elif (wait := self._waiting(FIRST_CONTACT)) is not None:
+                self._hold_back(letter, results, wait)
+            else:
+                letter.stranger = True
+                self._wait(results, FIRST_CONTACT, self._next_stranger())
+                ready.append(letter)
+        return ready
+
+    def _hold_back(self, letter: Letter, results: Results, wait: Wait) -> None:
+        """A stranger has to wait, or is not written to any more."""
+        if wait.times > 0 and flood_pause_s(wait.times) is None:
+            results.dead.append((letter, refusals.reason(refusals.PEER_FLOOD)))
+        else:
+            results.unsent.append((letter, self._slot(wait.not_before), "messages to strangers go one at a time"))
+
+    def _next_stranger(self) -> Wait:
+        """When the next stranger may be written to; the ladder stays where it is until this one got through."""
+        times = self._waits[FIRST_CONTACT].times if FIRST_CONTACT in self._waits else 0
+        if flood_pause_s(times) is None:
+            times = 0  # it was climbed, and a day has gone by
+        return Wait(self._clock() + timedelta(seconds=self._limits.between_first_s), times)
+
+    def _slot(self, not_before: datetime) -> datetime:
+        """When to look at a stranger's row again, so that many do not come back at once."""
+        between = timedelta(seconds=self._limits.between_first_s)
+        if not_before - self._clock() < between / 2:  # it had a slot, and came a moment too early
+            return not_before
+        slot = max(not_before, self._slots_until)
+        self._slots_until = slot + between
+        return slot
+
+    def _go_on_pace(self) -> None:
+        self._pace = self._pace.after(asyncio.get_running_loop().time(), self._limits, first=False)
+
+    async def _keep_pace(self) -> None:
+        """Wait until the account may send again, or is to be closed."""
+        wait_s = self._pace.next_s - asyncio.get_running_loop().time()
+        if wait_s > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._live.stopping.wait()
+
+    # --- the calls ------------------------------------------------------------------------------------------------------
+
+    async def _send_all(self, letters: list[Letter], results: Results) -> None:
+        """Send in order; after a lost answer the line is not trusted, and the rest waits."""
+        why = ""
+        for index, letter in enumerate(letters):
+            if not why:
+                await self._keep_pace()
+            if self._live.stopping.is_set():
+                why = "the connection is being closed"
+            elif not why:
+                self._live.fence.check()
+                if letter.stranger and self._limited:
+                    self._hold_back(letter, results, self._waits[FIRST_CONTACT])
+                    continue
+                try:
+                    if await self._send_one(letter, results):
+                        continue
+                except SessionLostError as error:
+                    for other in letters[index:]:
+                        self._put_off(other, results, self._clock() + UNAVAILABLE, str(error))
+                    raise
+                why = "the connection was lost"
+                continue
+            self._put_off(letter, results, self._clock(), why)
+
+    async def _send_one(self, letter: Letter, results: Results) -> bool:
+        """Send one and note what became of it; False when the answer was lost."""
+        try:
+            await self._send(letter)
+        except (SessionLostError, LeaseLostError):
+            raise
+        except UncertainError as error:
+            results.uncertain.append((letter, self._clock() + AGAIN, str(error)))
+            return False
+        except PeerFloodError as error:
+            self._climb(letter, results, str(error))
+        except SlowModeError as error:
+            self._put_off(letter, results, self._later(error), str(error))
+        except RateLimitedError as error:
+            at = self._later(error)
+            method = self._method(letter)
+            if (known := self._waiting(method)) is None or at - known.not_before > timedelta(seconds=1):
+                self._wait(results, method, Wait(at))
+                _log.warning(
+                    "telegram flood wait", account_id=self._live.account_id, method=method, until=at.isoformat()
+                )
+            self._put_off(letter, results, at, str(error))
+        except TransientError as error:
+            self._put_off(letter, results, self._clock() + UNAVAILABLE, str(error))
+        except PermanentError as error:
+            await self._refused(letter, results, error)
+        else:
+            results.sent.append(letter)
+            if letter.stranger:
+                self._wait(results, FIRST_CONTACT, replace(self._waits[FIRST_CONTACT], times=0))
+        return True
+
+    async def _send(self, letter: Letter) -> None:
+        """The parts that are not sent yet, in order."""
+        peer = letter.peer
+        if peer is None:
+            raise RecipientRefusedError(refusals.UNKNOWN, method="the look-up", status=400, code="PEER_ID_INVALID")
+        if (wait := self._waiting(self._method(letter))) is not None:
+            left_s = (wait.not_before - self._clock()).total_seconds()
+            raise RateLimitedError(f"Telegram asks to wait before {self._method(letter)}", retry_after_s=left_s)
+        connection = self._live.connection
+        if letter.edits:
+            await sending.edit_text(connection, peer, letter.edits, letter.plan.parts[0].text)
+            self._go_on_pace()
+            letter.done = [(letter.edits,)]
+            return
+        if letter.uncertain and self._is_old(letter):
+            await self._look_up(letter, peer)
+        for number in range(len(letter.done), len(letter.plan.parts)):
+            if number:
+                await self._keep_pace()
+            try:
+                ids = await self._send_part(connection, letter, peer, number)
+            except AlreadySentError:
+                ids = await self._found_again(letter, peer, number)
+            self._go_on_pace()
+            letter.done.append(ids)
+
+    async def _send_part(self, connection: Connection, letter: Letter, peer: Peer, number: int) -> tuple[int, ...]:
+        part, random_ids = letter.plan.parts[number], letter.plan.random_ids(number)
+        reply_to = letter.reply_to if number == 0 else 0
+        album = len(part.files) > 1
+        media = [
+            await sending.upload(connection, peer, await asyncio.to_thread(self._content, file), album=album)
+            for file in part.files
+        ]
+        self._live.fence.check()
+        if not media:
+            return (await sending.send_text(connection, peer, part.text, random_ids[0], reply_to=reply_to),)
+        if not album:
+            return (await sending.send_media(connection, peer, media[0], part.text, random_ids[0], reply_to=reply_to),)
+        return tuple(await sending.send_album(connection, peer, media, part.text, random_ids, reply_to=reply_to))
+
+    def _content(self, attachment: Attachment) -> sending.Content:
+        info, pieces = self._files.open(attachment.file_id)
+        return sending.Content(attachment, info.name, info.media_type, b"".join(pieces))
+
+    # --- what may have been sent before -----------------------------------------------------------------------------------
+
+    def _is_old(self, letter: Letter) -> bool:
+        began = letter.row.first_attempt_at
+        return began is not None and self._clock() - began > REMEMBERED
+
+    async def _look_up(self, letter: Letter, peer: Peer) -> None:
+        """Note the parts that stand in the chat already."""
+        for number in range(len(letter.done), len(letter.plan.parts)):
+            ids = await self._standing(letter, peer, number)
+            if ids is None:
+                return
+            letter.done.append(tuple(ids))
+
+    async def _found_again(self, letter: Letter, peer: Peer, number: int) -> tuple[int, ...]:
+        """Where a part stands that was sent for sure; 0 where it was deleted since, or may not be looked for."""
+        try:
+            return tuple(await self._standing(letter, peer, number) or (0,))
+        except TransientError:
+            raise UncertainError("it was sent before; where it stands is to be found yet") from None
+
+    async def _standing(self, letter: Letter, peer: Peer, number: int) -> list[int] | None:
+        """Where a part stands in the chat; None where it was not found. Bots may not look."""
+        if self._live.kind is AccountKind.BOT:
+            return None
+        taken = await asyncio.to_thread(self._rows.taken, self._live.account_id, peer.chat_id)
+        taken.update(one for ids in letter.done for one in ids)
+        since = (letter.row.first_attempt_at or self._clock()) - CLOCKS
+        part = letter.plan.parts[number]
+        return await sending.find_sent(self._live.connection, peer, part, since=since, taken=taken)
+
+    # --- what went wrong --------------------------------------------------------------------------------------------------
+
+    async def _refused(self, letter: Letter, results: Results, error: PermanentError) -> None:
+        """A refusal for good. A row that may have been sent before is looked for first."""
+        word = error.reason if isinstance(error, RecipientRefusedError) else ""
+        if letter.peer is not None and word == refusals.UNKNOWN and letter.row.attempts == 0:
+            await asyncio.to_thread(
+                self._peers.forget, self._live.account_id, letter.peer
+            )  # its hash may be out of date
+            self._put_off(letter, results, self._clock(), str(error))
+            return
+        if letter.uncertain and letter.peer is not None:
+            try:
+                await self._look_up(letter, letter.peer)
+            except SwitchboardError as failure:
+                results.uncertain.append((letter, self._clock() + UNAVAILABLE, f"not looked up yet: {failure}"))
+                return
+            if len(letter.done) == len(letter.plan.parts):
+                results.sent.append(letter)
+                return
+        reason = str(error) if word not in refusals.REFUSALS else refusals.reason(word)
+        results.dead.append((letter, reason))
+        _log.info(
+            "telegram message refused", account_id=self._live.account_id, delivery_id=letter.row.id, reason=reason
+        )
+
+    def _climb(self, letter: Letter, results: Results, why: str) -> None:
+        """PEER_FLOOD: no strangers for a while, longer each time; after the last step not at all, and somebody must look."""
+        times = (self._waits[FIRST_CONTACT].times if FIRST_CONTACT in self._waits else 0) + 1
+        pause_s = flood_pause_s(times)
+        now = self._clock()
+        at = now + (EXHAUSTED if pause_s is None else timedelta(seconds=pause_s))
+        self._wait(results, FIRST_CONTACT, Wait(at, times))
+        self._limited = True
+        if pause_s is None:
+            _log.error("telegram account may not write to strangers any more", account_id=self._live.account_id)
+            results.dead.append((letter, refusals.reason(refusals.PEER_FLOOD)))
+            return
+        _log.warning(
+            "telegram account limited with strangers", account_id=self._live.account_id, times=times, pause_s=pause_s
+        )
+        self._put_off(letter, results, at, why)
+
+    def _put_off(self, letter: Letter, results: Results, at: datetime, why: str) -> None:
+        """Try later. What may have been sent stays uncertain."""
+        if letter.uncertain:
+            results.uncertain.append((letter, at, why))
+        else:
+            results.unsent.append((letter, at, why))
+
+    def _method(self, letter: Letter) -> str:
+        if letter.edits:
+            return sending.EDIT_MESSAGE
+        return sending.method_of(letter.plan.parts[min(len(letter.done), len(letter.plan.parts) - 1)])
+
+    def _waiting(self, method: str) -> Wait | None:
+        """What a method must wait for; None where it need not."""
+        wait = self._waits.get(method)
+        return wait if wait is not None and wait.not_before > self._clock() else None
+
+    def _wait(self, results: Results, method: str, wait: Wait) -> None:
+        self._waits[method] = results.waits[method] = wait
+
+    def _later(self, error: RateLimitedError) -> datetime:
+        wait_s = error.retry_after_s
+        return self._clock() + (UNAVAILABLE if wait_s is None else timedelta(seconds=wait_s))
