@@ -73,7 +73,7 @@ def test_a_task_past_its_deadline_is_cut_at_its_next_remote_call_and_tried_again
     cluster.wait_for_lines("begin a", 1, 10)
     begun_at = time.monotonic()
     cluster.wait_for(lambda: "task_to_be_tried_again" in cluster.log.read_text(), 10, "the cut")
-    assert time.monotonic() - begun_at < 4
+    assert time.monotonic() - begun_at < 15  # uncut it would last 30 s
     cluster.wait_for_lines("begin a", 2, 10)
     cluster.wait_for(lambda: "task_left_to_its_row" in cluster.log.read_text(), 10, "the end of retries")
     assert cluster.lines("end a") == []

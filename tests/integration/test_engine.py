@@ -104,7 +104,7 @@ def test_a_reader_is_never_held_back_by_a_writer(sqlite_url: str) -> None:
             session.flush()
             began = time.monotonic()
             assert names(other) == ["before"]
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < 8  # a wait for the writer would last 10 s
 
 
 def test_a_wait_for_the_only_writer_ends(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,7 @@ def test_a_wait_for_the_only_writer_ends(sqlite_url: str, monkeypatch: pytest.Mo
         began = time.monotonic()
         with pytest.raises(OperationalError, match="locked"):
             beat(other, "refused")
-        assert 0.15 < time.monotonic() - began < 2
+        assert 0.15 < time.monotonic() - began < 8
 
 
 def test_every_connection_to_sqlite_is_set_up(sqlite_url: str) -> None:

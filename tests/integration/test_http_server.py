@@ -118,7 +118,7 @@ def _answers_at_once(web: Web) -> None:
         started = time.monotonic()
         assert requests.get(web.url("/healthz"), timeout=2).status_code == 200
         assert requests.post(web.url("/test/echo"), data=b"abc", timeout=2).json()["length"] == 3
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < READ_S / 2
 
 
 def _ends(connections: list[socket.socket]) -> list[bytes]:
@@ -166,7 +166,7 @@ def test_a_body_that_drips_is_over_at_the_same_deadline(web: Web) -> None:
             while time.monotonic() - started < DEADLINE_S + 5:
                 connection.sendall(b"x")
                 time.sleep(0.1)
-        assert time.monotonic() - started < DEADLINE_S + 0.5
+        assert time.monotonic() - started < DEADLINE_S + 2
 
 
 def test_half_sent_headers_and_silent_connections_hold_nobody_up_and_are_closed(web: Web) -> None:
@@ -222,7 +222,7 @@ def test_a_far_too_large_body_that_asks_first_is_told_413_before_it_is_sent(web:
         connection.sendall(POST + b"Content-Length: 100000000\r\nExpect: 100-continue\r\n\r\n")
         answer = connection.recv(65_536)
     assert answer.startswith(b"HTTP/1.1 413")
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < READ_S
 
 
 @pytest.mark.parametrize(

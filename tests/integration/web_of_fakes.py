@@ -19,7 +19,7 @@ from tests.unit.routes.fakes import FakeQueue, FakeServices
 
 THREADS = 4
 BODY_BYTES = 100_000
-READ_S = 2.0
+READ_S = 4.0
 HELD_BYTES = 1_000_000
 STREAM_CHUNK = b"x" * 65_536
 STREAM_CHUNKS = 2_000
