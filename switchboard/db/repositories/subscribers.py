@@ -6,10 +6,13 @@ the accounts first: without it each could wait for the other.
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import null, select, update
 from sqlalchemy.orm import Session
 
-from switchboard.db.models import CalendarAccount, CalendarSubscriber
+from switchboard.db.models import CalendarAccount, CalendarSubscriber, Delivery, DeliveryState
 
 
 def lock_subscriber(session: Session, subscriber_id: int) -> CalendarSubscriber | None:
@@ -26,4 +29,30 @@ def lock_accounts(session: Session, subscriber_id: int) -> list[int]:
             .order_by(CalendarAccount.id)
             .with_for_update(key_share=True)
         )
+    )
+
+
+def reader_of(session: Session, mattermost_user_id: str) -> CalendarSubscriber | None:
+    """The reader of a message. Not by the id in its body: SQLite gives the ids of deleted people to others."""
+    return session.scalars(
+        select(CalendarSubscriber).where(CalendarSubscriber.mattermost_user_id == mattermost_user_id)
+    ).one_or_none()
+
+
+def forget_messages(session: Session, mattermost_user_id: str, kinds: Sequence[str], now: datetime) -> None:
+    """Send none of these kinds that waits, and erase what the others said. One that is being sent is left to retention."""
+    theirs = (Delivery.subject == f"mattermost:{mattermost_user_id}", Delivery.kind.in_(kinds))
+    session.execute(
+        update(Delivery)
+        .where(*theirs, Delivery.state == DeliveryState.PENDING)
+        .values(
+            state=DeliveryState.EXPIRED, reason="the calendar was disconnected", finished_at=now, claimed_until=None
+        )
+        .execution_options(synchronize_session=False)
+    )
+    session.execute(
+        update(Delivery)
+        .where(*theirs, Delivery.finished_at.is_not(None))
+        .values(body=null())
+        .execution_options(synchronize_session=False)
     )

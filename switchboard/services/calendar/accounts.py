@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from switchboard.db.models import Calendar, CalendarAccount, CalendarObject, Cal
 from switchboard.db.repositories import statuses
 from switchboard.db.repositories.calendars import ACTIVE, forget_objects
 from switchboard.db.repositories.deliveries import DeliveryRepository
-from switchboard.db.repositories.subscribers import lock_accounts, lock_subscriber
+from switchboard.db.repositories.subscribers import forget_messages, lock_accounts, lock_subscriber
 from switchboard.db.upsert import insert_ignoring_conflicts
 from switchboard.domain.calendar.gaps import parse_working_hours
 from switchboard.domain.calendar.quiet_hours import parse_quiet_hours
@@ -34,6 +35,8 @@ from switchboard.errors import (
     TransientError,
 )
 from switchboard.services import audit
+from switchboard.services.calendar import changes as change_notices
+from switchboard.services.calendar import notices
 from switchboard.services.calendar.agendas import schedule_next
 from switchboard.services.calendar.expansion import rearm
 from switchboard.texts.locales import LOCALES, match_locale
@@ -341,7 +344,10 @@ class CalendarAccounts:
             account.next_poll_at = min(account.next_poll_at, now)
 
     def disconnect(self, account_id: int, *, actor: str) -> None:
-        """Delete the account with its password, calendars, meetings and reminders; the last one takes the user along."""
+        """Delete the account with its password, calendars, meetings and reminders.
+
+        The last one takes the user along, and the words of the messages about their calendar.
+        """
         now = self._clock()
         with self._database.write() as session:
             # Every writer locks the user before the account, so that none waits in a circle.
@@ -357,6 +363,7 @@ class CalendarAccounts:
             )
             if left is None:
                 session.execute(delete(CalendarSubscriber).where(CalendarSubscriber.id == subscriber_id))
+                forget_messages(session, user_id or "", (change_notices.KIND, notices.KIND), now)
             audit.record(
                 session,
                 actor=actor,
@@ -633,7 +640,8 @@ def _enter(session: Session, subscriber_id: int, url: str, login: str, now: date
         "auth_failures": 0,
         "failures": 0,
         "next_poll_at": now,
-        "fence": 0,
+        # SQLite gives ids of deleted accounts again: a poll that outlived its account must not fit a new one.
+        "fence": secrets.randbelow(1 << 30),
         "created_at": now,
     }
     created = bool(insert_ignoring_conflicts(session, CalendarAccount, [row], CalendarAccount.id))

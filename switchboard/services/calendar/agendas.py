@@ -13,6 +13,7 @@ from switchboard.db.engine import Database
 from switchboard.db.models import CalendarAccount, CalendarOccurrence, CalendarSubscriber
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.db.repositories.heartbeats import beat
+from switchboard.db.repositories.subscribers import reader_of
 from switchboard.domain.calendar.agenda import DayAgenda, select_day
 from switchboard.domain.calendar.gaps import WorkingHours, free_gaps
 from switchboard.domain.calendar.occurrences import Occurrence
@@ -87,7 +88,7 @@ class Agendas:
             return {delivery.id: self._render(session, delivery, now) for delivery in deliveries}
 
     def _render(self, session: Session, delivery: ClaimedDelivery, now: datetime) -> Rendered | Obsolete:
-        subscriber = session.get(CalendarSubscriber, delivery.body["subscriber_id"])
+        subscriber = reader_of(session, delivery.recipient)
         if subscriber is None or not subscriber.agenda_enabled:
             return Obsolete("agendas were switched off")
         zone = ZoneInfo(subscriber.zone)

@@ -23,7 +23,7 @@ from switchboard.db.models import CalendarAccount, CalendarOccurrence, CalendarS
 from switchboard.db.repositories import snapshots as rows
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.db.repositories.heartbeats import beat
-from switchboard.db.repositories.subscribers import lock_accounts, lock_subscriber
+from switchboard.db.repositories.subscribers import lock_accounts, lock_subscriber, reader_of
 from switchboard.db.upsert import MAX_PARAMETERS
 from switchboard.deadlines import cap_timeout_s
 from switchboard.domain.calendar.changes import Change, ChangeKind, Snapshot, find_changes
@@ -182,7 +182,7 @@ def _quiet_until(subscriber: CalendarSubscriber, now: datetime) -> datetime | No
 
 
 def _render(session: Session, delivery: ClaimedDelivery, now: datetime) -> Rendered | Obsolete | Postponed:
-    subscriber = session.get(CalendarSubscriber, delivery.body["subscriber_id"])
+    subscriber = reader_of(session, delivery.recipient)
     if subscriber is None:
         return Obsolete("the calendar was disconnected")
     told = [Change.from_json(one) for one in delivery.body["changes"]]

@@ -12,6 +12,7 @@ from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount, CalendarSubscriber
 from switchboard.db.repositories.calendars import LOST, PAUSED
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
+from switchboard.db.repositories.subscribers import reader_of
 from switchboard.services.channels.channel import Obsolete, Rendered
 from switchboard.services.mattermost_commands import TRIGGERS
 from switchboard.texts.accounts import account_back_message, account_paused_message, calendar_lost_message
@@ -80,8 +81,8 @@ class CalendarNotices:
 
 def _render(session: Session, delivery: ClaimedDelivery) -> Rendered | Obsolete:
     account = session.get(CalendarAccount, delivery.body["account_id"])
-    subscriber = session.get(CalendarSubscriber, delivery.body["subscriber_id"])
-    if account is None or subscriber is None:
+    subscriber = reader_of(session, delivery.recipient)
+    if account is None or subscriber is None or account.subscriber_id != subscriber.id:
         return Obsolete("the account was disconnected")
     if delivery.body["notice"] == "account_paused":
         if account.state != PAUSED:

@@ -194,7 +194,7 @@ def _render(
     snoozes: Sequence[Snooze],
     now: datetime,
 ) -> Rendered | Obsolete | Postponed:
-    if subscriber is None or not subscriber.reminders_enabled:
+    if subscriber is None or subscriber.mattermost_user_id != delivery.recipient or not subscriber.reminders_enabled:
         return Obsolete("reminders were switched off")
     asked = delivery.body.get("asked", False)
     if asked and now < reminds_at(delivery.body):

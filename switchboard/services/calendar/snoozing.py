@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
 from switchboard.db.models import CalendarSubscriber, Delivery
 from switchboard.db.repositories import answers as answer_rows
 from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
+from switchboard.db.repositories.subscribers import reader_of
 from switchboard.domain.calendar.reminders import AT_START, SNOOZE_MINUTES, snooze_ends, snoozed_to
 from switchboard.errors import InvalidInputError, PermanentError, RemoteUnavailableError, UncertainError
 from switchboard.logs import get_logger
@@ -129,17 +129,11 @@ class ReminderMessages:
             delivery = session.get(Delivery, delivery_id)
             if delivery is None or not delivery.body:
                 return None
-            subscriber = _reader(session, delivery)
+            subscriber = reader_of(session, delivery.recipient)
             if subscriber is None:
                 return None
             answers = answer_rows.of_delivery(session, subscriber.id, delivery.id)
             return delivery.recipient, rows_of_message(session, delivery, subscriber, answers, now)
-
-
-def _reader(session: Session, delivery: Delivery) -> CalendarSubscriber | None:
-    return session.scalars(
-        select(CalendarSubscriber).where(CalendarSubscriber.mattermost_user_id == delivery.recipient)
-    ).one_or_none()
 
 
 def _delivery(reminder: Delivery, start: datetime, minutes: int) -> NewDelivery:

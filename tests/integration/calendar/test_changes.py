@@ -28,6 +28,7 @@ from switchboard.db.models import (
     CalendarObject,
     CalendarReminder,
     CalendarSnapshot,
+    CalendarSubscriber,
     Delivery,
 )
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository
@@ -393,6 +394,27 @@ def test_unwatching_and_disconnecting_tell_nothing(life: Life, faulty: FaultySer
     life.poll()
     life.accounts.disconnect(life.account_id, actor="test")
     assert (life.scan(), life.count(CalendarSnapshot)) == ([], 0)
+
+
+def test_disconnecting_erases_what_notices_said_and_sends_none_that_waits(life: Life, faulty: FaultyServer) -> None:
+    faulty.delete("a.ics")
+    assert len(life.live()) == 1
+    faulty.delete("b.ics")
+    life.work()
+    life.accounts.disconnect(life.account_id, actor="test")
+    with life.database.read() as session:
+        rows = session.execute(select(Delivery.state, Delivery.body).order_by(Delivery.id)).all()
+    assert [tuple(row) for row in rows] == [("SENT", None), ("EXPIRED", None)]
+
+
+def test_nobody_reads_the_notice_of_one_whose_number_they_got(life: Life, faulty: FaultyServer) -> None:
+    faulty.delete("a.ics")
+    life.poll()
+    life.expand()
+    [[delivery_id]] = life.changes.claim_due()
+    with life.database.write() as session:
+        session.execute(update(CalendarSubscriber).values(mattermost_user_id="u-boris"))
+    assert life.text(delivery_id) == "the calendar was disconnected"
 
 
 class Killed(BaseException):

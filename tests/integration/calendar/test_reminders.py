@@ -338,6 +338,19 @@ def test_a_disconnected_person_gets_nothing_from_the_ledger(household: Household
     assert household.channel.posts == []
 
 
+def test_nobody_reads_the_reminder_or_agenda_of_one_whose_number_they_got(household: Household) -> None:
+    anna = household.person("anna")
+    household.expand_all(household.calendar(anna), meeting("Plan", IN_AN_HOUR))
+    household.agendas.send_today(anna.id)
+    household.clock.now = IN_AN_HOUR - timedelta(minutes=10)
+    claimed = [*household.claimed(), *(one for batch in household.agendas.claim_due() for one in batch)]
+    household.set(CalendarSubscriber, anna.id, mattermost_user_id="boris")
+    assert len(claimed) == 2
+    household.deliveries.send("mattermost", claimed[:1])
+    household.deliveries.send("mattermost", claimed[1:])
+    assert household.channel.posts == []
+
+
 def test_a_reminder_is_in_its_readers_language_and_zone(household: Household) -> None:
     anna = household.person("anna", locale="ru", zone="Europe/Moscow")
     household.expand_all(household.calendar(anna), meeting("Plan", IN_AN_HOUR))
