@@ -310,7 +310,10 @@ function control(element) {
     made.multiple = element.multiselect === true;
     if (!made.multiple) made.append(new Option(element.placeholder || "", ""));
     made.append(...choiceOptions(element).map((one) => new Option(one.text, one.value)));
-    if (element.data_source === "dynamic") made.dataset.lookup = element.data_source_url;
+    if (element.data_source === "dynamic") {
+      made.dataset.lookup = element.data_source_url;
+      if (element.default) made.append(new Option(element.default, element.default));
+    }
   } else if (element.type === "bool") { made = el("input"); made.type = "checkbox"; made.checked = element.default === "true"; return made; }
   else {
     made = el("input");
@@ -396,7 +399,7 @@ function drawDialog(opened) {
   for (const {made} of fields.values()) {
     if (made.dataset && made.dataset.lookup) {
       request(true).then((body) => act(opened.user_id, "POST", "/api/v4/actions/dialogs/lookup", {...body, url: made.dataset.lookup, cancelled: false}))
-        .then((answer) => made.append(...answer.items.map((one) => new Option(one.text, one.value)))).catch(() => {});
+        .then((answer) => made.append(...answer.items.filter((one) => one.value !== made.value).map((one) => new Option(one.text, one.value)))).catch(() => {});
     }
   }
   form.addEventListener("submit", async (event) => {
