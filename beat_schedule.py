@@ -16,6 +16,7 @@ SCHEDULE: dict[str, dict[str, str | int]] = {
     "objects that wait for expansion": {"task": "calendar.occurrences.scan_waiting", "every_s": 60, "expires_s": 60},
     "occurrences that run out": {"task": "calendar.occurrences.extend_horizon", "every_s": 3600, "expires_s": 1800},
     "people who are deactivated": {"task": "calendar.people.scan_deactivated", "every_s": 300, "expires_s": 300},
+    "messages of Telegram to handle": {"task": "telegram.inbox.scan_waiting", "every_s": 15, "expires_s": 15},
     "open deliveries": {"task": "delivery.ledger.scan_open", "every_s": 15, "expires_s": 15},
     "notices to follow up": {"task": "delivery.documents.scan_due", "every_s": 15, "expires_s": 15},
     "telegram of organisations": {"task": "delivery.documents.watch_service", "every_s": 60, "expires_s": 60},

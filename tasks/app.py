@@ -41,6 +41,7 @@ TASK_MODULES = (
     "tasks.delivery.mattermost",
     "tasks.telegram.accounts",
     "tasks.telegram.gateway",
+    "tasks.telegram.inbox",
     "tasks.upkeep.retention",
 )
 QUEUE_BY_TASK = {"calendar.occurrences.expand": "expansion"}  # all others: the first part of their name

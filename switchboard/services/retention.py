@@ -10,7 +10,15 @@ from sqlalchemy import ColumnElement, and_, delete, null, or_, select, update
 from sqlalchemy.orm import InstrumentedAttribute
 
 from switchboard.db.engine import Database
-from switchboard.db.models import Base, CalendarAnswer, CalendarOccurrence, Delivery, DocumentEvent, StoredFile
+from switchboard.db.models import (
+    Base,
+    CalendarAnswer,
+    CalendarOccurrence,
+    Delivery,
+    DocumentEvent,
+    StoredFile,
+    TelegramMessage,
+)
 from switchboard.deadlines import current_deadline
 
 BATCH = 1_000
@@ -27,6 +35,7 @@ class Erased:
     occurrences: int
     answers: int = 0
     document_events: int = 0
+    telegram_messages: int = 0
 
 
 class Retention:
@@ -55,6 +64,7 @@ class Retention:
             ),
             answers=self._delete(CalendarAnswer, CalendarAnswer.id, BATCH, CalendarAnswer.asked_at < before),
             document_events=self._erase_document_events(before),
+            telegram_messages=self._erase_telegram_messages(before, now),
         )
 
     def _erase_document_events(self, before: datetime) -> int:
@@ -85,6 +95,23 @@ class Retention:
                 ids = select(Delivery.id).where(Delivery.finished_at < before, Delivery.body.is_not(None)).limit(BATCH)
                 erased = session.scalars(
                     update(Delivery).where(Delivery.id.in_(ids)).values(body=null(), reason=None).returning(Delivery.id)
+                ).all()
+            total += len(erased)
+            if len(erased) < BATCH:
+                break
+        return total
+
+    def _erase_telegram_messages(self, before: datetime, now: datetime) -> int:
+        total = 0
+        while _time_is_left():
+            with self._database.write() as session:
+                rows = TelegramMessage
+                ids = select(rows.id).where(rows.stored_at < before, rows.erased_at.is_(None)).limit(BATCH)
+                erased = session.scalars(
+                    update(rows)
+                    .where(rows.id.in_(ids))
+                    .values(text=None, media=null(), erased_at=now)
+                    .returning(rows.id)
                 ).all()
             total += len(erased)
             if len(erased) < BATCH:

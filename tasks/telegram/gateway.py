@@ -18,6 +18,7 @@ from switchboard import wiring
 from switchboard.domain.telegram.sharding import SHARD_QUEUES
 from switchboard.queues import GATEWAY_QUEUES
 from tasks.app import app
+from tasks.telegram import inbox
 
 
 class Gateway(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -37,6 +38,7 @@ class Gateway(bootsteps.StartStopStep):  # type: ignore[misc]
         """Called once in the life of a worker, whatever becomes of its broker."""
         logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.WARNING)  # a line for every queue
         wiring.telegram_environment().apply()
+        inbox.announce()
         wiring.telegram_host().start(lambda shards: parent.hub.call_soon(consume, parent, shards))
         Gateway.started = True
 
