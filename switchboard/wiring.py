@@ -551,8 +551,9 @@ def telegram_opener() -> Opener:
 def telegram_inbox() -> TelegramInbox:
     """Receives for this process's Telegram accounts."""
     from switchboard.services.telegram.inbox import TelegramInbox  # noqa: PLC0415  see above
+    from switchboard.services.telegram.outbox_rows import mark_read  # noqa: PLC0415
 
-    return TelegramInbox(database(), utc_now)
+    return TelegramInbox(database(), utc_now, mark_read=mark_read)
 
 
 @cache
