@@ -122,7 +122,7 @@ def test_a_dead_session_is_said_with_its_reason_and_never_tried_again(office: Of
     assert view.reason == reason
     assert view.reason_text
     accepted = office.twin.call(lambda: office.twin.server.accepted)
-    time.sleep(1.0)
+    time.sleep(0.5)
     assert office.twin.call(lambda: office.twin.server.accepted) == accepted
     with pytest.raises(ConflictError, match="sign in first"):
         office.accounts.start(account.id, actor="test")
@@ -204,7 +204,7 @@ def test_accounts_that_need_nothing_cost_nothing(office: Office) -> None:
     account = office.add_signed_in("Ann")
     office.wait_state(account.id, "online")
     planned.clear()
-    time.sleep(1.0)
+    time.sleep(0.6)
     assert planned == []
 
 

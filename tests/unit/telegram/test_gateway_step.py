@@ -1,0 +1,61 @@
+"""The worker's step that consumes the queues of the shards that are held."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from switchboard.domain.telegram.sharding import SHARD_QUEUES
+from tasks.telegram.gateway import Gateway, consume
+
+
+class Consumer:
+    """Remembers; a consumer between two connections has no `task_consumer`."""
+
+    def __init__(self, queues: Any) -> None:
+        self._queues = queues
+        self.task_consumer: object | None = object()
+        self.said: list[str] = []
+
+    def add_task_queue(self, name: str) -> None:
+        self._queues.select_add(self._queues[name])
+        self.said.append(f"+{name}")
+
+    def cancel_task_queue(self, name: str) -> None:
+        self._queues.deselect(name)
+        self.said.append(f"-{name}")
+
+
+@pytest.fixture
+def worker() -> Any:
+    app = Celery("worker", set_as_current=False, broker="memory://")
+    app.conf.task_queues = {name: {"exchange": name, "routing_key": name} for name in ("telegram", *SHARD_QUEUES)}
+    app.amqp.queues.select(["telegram"])
+    return SimpleNamespace(app=app, consumer=Consumer(app.amqp.queues))
+
+
+def test_exactly_the_queues_of_the_held_shards_are_consumed(worker: Any) -> None:
+    consume(worker, frozenset({3, 5}))
+    assert worker.consumer.said == ["+telegram.3", "+telegram.5"]
+    consume(worker, frozenset({3, 5}))
+    assert len(worker.consumer.said) == 2
+    consume(worker, frozenset({5, 9}))
+    assert worker.consumer.said[2:] == ["+telegram.9", "-telegram.3"]
+    assert set(worker.app.amqp.queues.consume_from) == {"telegram", "telegram.5", "telegram.9"}
+
+
+def test_between_two_connections_to_the_broker_the_choice_is_kept_for_the_next(worker: Any) -> None:
+    consume(worker, frozenset({3, 5}))
+    worker.consumer.task_consumer = None
+    consume(worker, frozenset({5, 9}))
+    assert worker.consumer.said == ["+telegram.3", "+telegram.5"]
+    assert set(worker.app.amqp.queues.consume_from) == {"telegram", "telegram.5", "telegram.9"}
+
+
+def test_only_a_worker_of_the_gateways_queue_hosts_accounts(worker: Any) -> None:
+    assert Gateway(worker).include_if(worker)
+    worker.app.amqp.queues.select(["telegram.3"])
+    assert not Gateway(worker).include_if(worker)
