@@ -85,6 +85,7 @@ from switchboard.services.telegram.accounts import AccountView as TelegramAccoun
 from switchboard.services.telegram.accounts import TelegramAccounts
 from switchboard.services.telegram.environment import Environment, EnvironmentAccounts
 from switchboard.services.telegram.handling import InboxHandling
+from switchboard.services.telegram.outbox_rows import OutboxRows
 from switchboard.services.telegram.peers import Peers
 from switchboard.services.telegram.records import Records
 from switchboard.services.telegram.shards import Leases, LeaseTimes
@@ -567,7 +568,6 @@ def telegram_host() -> Host:
     """The host of this process's Telegram accounts; not started."""
     from switchboard.services.telegram.hosting import Host  # noqa: PLC0415  see above
     from switchboard.services.telegram.outbox import TelegramOutbox  # noqa: PLC0415
-    from switchboard.services.telegram.outbox_rows import OutboxRows  # noqa: PLC0415
 
     rows = OutboxRows(database(), renderers(), utc_now)
     leases = Leases(

@@ -15,9 +15,10 @@ from typing import Any
 from telethon import functions, types
 
 from switchboard.clients.telegram.connection import Connection
+from switchboard.clients.telegram.facts import input_peer
 from switchboard.domain.organisations.markup import Formatted, Span, Style, utf16_units
 from switchboard.domain.telegram.messages import Attachment, FileKind, Part
-from switchboard.domain.telegram.peers import Peer, PeerKind
+from switchboard.domain.telegram.peers import Peer
 from switchboard.errors import RemoteRejectedError
 
 SEND_MESSAGE = "messages.sendMessage"
@@ -59,7 +60,7 @@ def method_of(part: Part) -> str:
 async def send_text(connection: Connection, peer: Peer, text: Formatted, random_id: int, *, reply_to: int = 0) -> int:
     """Send a text; return its number in the chat."""
     request = functions.messages.SendMessageRequest(
-        input_peer(peer),
+        input_peer(peer.chat_id, peer.access_hash),
         text.text,
         random_id=random_id,
         entities=entities(text),
@@ -72,7 +73,11 @@ async def send_text(connection: Connection, peer: Peer, text: Formatted, random_
 async def edit_text(connection: Connection, peer: Peer, message_id: int, text: Formatted) -> None:
     """Replace a message's text. The same again is no error."""
     request = functions.messages.EditMessageRequest(
-        input_peer(peer), message_id, message=text.text, entities=entities(text), no_webpage=True
+        input_peer(peer.chat_id, peer.access_hash),
+        message_id,
+        message=text.text,
+        entities=entities(text),
+        no_webpage=True,
     )
     try:
         await connection.call(request, effect=True)
@@ -101,7 +106,7 @@ async def upload(connection: Connection, peer: Peer, content: Content, *, album:
     media = _uploaded(content, handle)
     if not album:
         return media
-    request = functions.messages.UploadMediaRequest(input_peer(peer), media)
+    request = functions.messages.UploadMediaRequest(input_peer(peer.chat_id, peer.access_hash), media)
     stored = await connection.call(request, timeout_s=MEDIA_TIMEOUT_S)
     if isinstance(stored, types.MessageMediaPhoto):
         photo = stored.photo
@@ -115,7 +120,7 @@ async def send_media(
 ) -> int:
     """Send an uploaded file; return the message's number in the chat."""
     request = functions.messages.SendMediaRequest(
-        input_peer(peer),
+        input_peer(peer.chat_id, peer.access_hash),
         media,
         caption.text,
         random_id=random_id,
@@ -144,7 +149,9 @@ async def send_album(
         )
         for index, one in enumerate(media)
     ]
-    request = functions.messages.SendMultiMediaRequest(input_peer(peer), singles, reply_to=_reply(reply_to))
+    request = functions.messages.SendMultiMediaRequest(
+        input_peer(peer.chat_id, peer.access_hash), singles, reply_to=_reply(reply_to)
+    )
     return _numbers(await connection.call(request, effect=True, timeout_s=MEDIA_TIMEOUT_S), random_ids)
 
 
@@ -158,7 +165,9 @@ async def find_sent(
     """
     before = 0
     for _ in range(HISTORY_PAGES):
-        request = functions.messages.GetHistoryRequest(input_peer(peer), before, None, 0, HISTORY_PAGE, 0, 0, 0)
+        request = functions.messages.GetHistoryRequest(
+            input_peer(peer.chat_id, peer.access_hash), before, None, 0, HISTORY_PAGE, 0, 0, 0
+        )
         page = (await connection.call(request)).messages
         for message in page:
             if isinstance(message, types.Message) and _is_part(message, part) and message.id not in taken:
@@ -171,17 +180,6 @@ async def find_sent(
             return None
         before = page[-1].id
     return None
-
-
-def input_peer(peer: Peer) -> Any:
-    """The peer as requests name it."""
-    match peer.kind:
-        case PeerKind.USER:
-            return types.InputPeerUser(peer.id, peer.access_hash)
-        case PeerKind.CHAT:
-            return types.InputPeerChat(peer.id)
-        case PeerKind.CHANNEL:
-            return types.InputPeerChannel(peer.id, peer.access_hash)
 
 
 def entities(text: Formatted) -> list[Any] | None:

@@ -42,7 +42,7 @@ class Attachment:
     height: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Part:
     """One call: a text, a file with its caption, or an album."""
 
@@ -63,7 +63,7 @@ class Part:
         return cls(Formatted(kept["text"], spans), files)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """What a row sends, fixed before its first byte leaves, so that a repeat sends the same under the same numbers.
 

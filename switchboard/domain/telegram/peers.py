@@ -71,7 +71,7 @@ class AddressKind(StrEnum):
     PHONE = "phone"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Address:
     """A name of a peer in one spelling: a chat_id, a username in small letters, or a phone."""
 

@@ -31,7 +31,7 @@ PLAN = "telegram"  # where a row's body keeps what it sends
 REMOTE_ID_CHARS = 128
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Letter:
     """A claimed row with what it sends.
 
@@ -188,6 +188,8 @@ class OutboxRows:
         with self._database.write() as session:
             fence.hold(session)
             repository = DeliveryRepository(session)
+            places = _places(results.sent)
+            read_out = {chat_id: _chat(session, account_id, chat_id) for chat_id in sorted(places)}
             repository.keep_bodies(
                 {one.row: one.body() for one, *_ in (*results.unsent, *results.uncertain) if one.done}
             )
@@ -198,34 +200,37 @@ class OutboxRows:
             for letter, why in results.dead:
                 repository.record_dead([letter.row], reason=why, now=now)
             repository.record_sent({letter.row: letter.remote_id() for letter in results.sent}, now)
-            self._place(session, account_id, results.sent)
+            self._place(session, account_id, places, read_out)
             for method, wait in results.waits.items():
                 row = {"account_id": account_id, "method": method, "not_before": wait.not_before, "times": wait.times}
                 upsert(session, TelegramWait, row, ("account_id", "method"))
 
     @staticmethod
-    def _place(session: Session, account_id: int, sent: Iterable[Letter]) -> None:
+    def _place(
+        session: Session, account_id: int, places: Mapping[int, Sequence[Letter]], read_out: Mapping[int, int]
+    ) -> None:
         """Note where messages stand; those that were read before this was recorded are read."""
-        places: dict[int, list[Letter]] = {}
-        for letter in sent:
-            if letter.peer is not None and not letter.edits:
-                places.setdefault(letter.peer.chat_id, []).append(letter)
-        for chat_id in sorted(places):  # one order for all, so that no two wait for each other
-            read_out = _chat(session, account_id, chat_id)
-            rows = [
-                {"account_id": account_id, "chat_id": chat_id, "message_id": number, "delivery_id": letter.row.id}
-                for letter in places[chat_id]
-                for ids in letter.done
-                for number in ids
-                if number
-            ]
-            insert_new(session, TelegramSent, rows, TelegramSent.message_id)
-            read = [
-                letter.row.id
-                for letter in places[chat_id]
-                if 0 < max((number for ids in letter.done for number in ids), default=0) <= read_out
-            ]
-            DeliveryRepository(session).record_read(read)
+        rows, read = [], []
+        for chat_id, letters in places.items():
+            for letter in letters:
+                numbers = [number for ids in letter.done for number in ids if number]
+                rows += [
+                    {"account_id": account_id, "chat_id": chat_id, "message_id": number, "delivery_id": letter.row.id}
+                    for number in numbers
+                ]
+                if numbers and max(numbers) <= read_out[chat_id]:
+                    read.append(letter.row.id)
+        insert_new(session, TelegramSent, rows, TelegramSent.message_id)
+        DeliveryRepository(session).record_read(read)
+
+
+def _places(sent: Iterable[Letter]) -> dict[int, list[Letter]]:
+    """New messages by their chats."""
+    places: dict[int, list[Letter]] = {}
+    for letter in sent:
+        if letter.peer is not None and not letter.edits:
+            places.setdefault(letter.peer.chat_id, []).append(letter)
+    return places
 
 
 def mark_read(session: Session, account_id: int, chat_id: int, max_id: int) -> None:

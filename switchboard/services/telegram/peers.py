@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, select, update
-from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
 from switchboard.db.models import TelegramMiss, TelegramPeer
+from switchboard.db.repositories.telegram_peers import PeerRepository
 from switchboard.db.upsert import upsert
 from switchboard.domain.telegram.peers import Address, AddressKind, Peer, PeerKind, SeenPeer
 
@@ -67,8 +67,7 @@ class Peers:
         """The account saw these."""
         now = self._clock()
         with self._database.write() as session:
-            for one in seen:
-                _remember(session, account_id, one, now)
+            PeerRepository(session).remember(account_id, seen, now)
 
     def forget(self, account_id: int, peer: Peer) -> None:
         """The account's way to this peer is of no use any more; it may be found anew."""
@@ -78,31 +77,6 @@ class Peers:
                 .where(TelegramPeer.account_id == account_id, TelegramPeer.peer_id == peer.chat_id)
                 .values(access_hash=None)
             )
-
-
-def _remember(session: Session, account_id: int, seen: SeenPeer, now: datetime) -> None:
-    """A username or phone that another had before is this one's now."""
-    for column, value in ((TelegramPeer.username, seen.username), (TelegramPeer.phone, seen.phone)):
-        if value is not None:
-            session.execute(
-                update(TelegramPeer)
-                .where(
-                    TelegramPeer.account_id == account_id, column == value, TelegramPeer.peer_id != seen.peer.chat_id
-                )
-                .values({column: None})
-            )
-    row = {
-        "account_id": account_id,
-        "peer_id": seen.peer.chat_id,
-        "kind": "bot" if seen.is_bot else str(seen.peer.kind),
-        "access_hash": seen.peer.access_hash,
-        "username": seen.username,
-        "name": seen.name[:160],
-        "seen_at": now,
-    }
-    if seen.phone is not None:  # Telegram shows it to contacts alone: what is known stays
-        row["phone"] = seen.phone
-    upsert(session, TelegramPeer, row, ("account_id", "peer_id"))
 
 
 def _digest(address: Address) -> str:
