@@ -245,8 +245,8 @@ class Connection:
                 gone = self._server.drop_session(session.key, asked.session_id)
                 self._service((types.DestroySessionOk if gone else types.DestroySessionNone)(asked.session_id))
             case functions.DestroyAuthKeyRequest():
-                self._service(types.DestroyAuthKeyOk())
                 self._server.drop_key(session.key)
+                self._service(types.DestroyAuthKeyOk())
             case _:
                 return False
         return True

@@ -22,6 +22,9 @@ async def test_a_pressed_button_reaches_the_bot_and_its_answer_comes_back(client
     answering = asyncio.create_task(message.click(0))
     press = await presses.next()
     assert (press.data, (await press.get_sender()).first_name, press.message_id > 0) == (b"yes", "Anna", True)
+    clients.twin.add_bot("Other", "other_bot")
+    with pytest.raises(errors.QueryIdInvalidError):  # another bot's question
+        await (await clients.of("other_bot"))(functions.messages.SetBotCallbackAnswerRequest(press.id, 0, message="no"))
     await press.answer("Done", alert=True)
     answer = await answering
     assert (answer.message, answer.alert) == ("Done", True)

@@ -25,8 +25,12 @@ async def test_a_code_by_sms_signs_in(clients: Clients) -> None:
     assert isinstance(sent.type, types.auth.SentCodeTypeSms)
     assert sent.type.length == len(code(clients))
     assert clients.twin.codes()[-1].phone == ANNA[1:]
-    assert (await client.sign_in(ANNA, code(clients))).first_name == "Anna"
+    right = code(clients)
+    assert (await client.sign_in(ANNA, right)).first_name == "Anna"
     assert (await client.get_me()).phone == ANNA[1:]
+    other = await clients.connect()
+    with pytest.raises(errors.PhoneCodeExpiredError):  # a code signs in once
+        await other(functions.auth.SignInRequest(ANNA, sent.phone_code_hash, right))
 
 
 @played
