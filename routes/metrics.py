@@ -97,6 +97,12 @@ class _SharedFactsCollector(Collector):
             facts.calendar_accounts,
         )
         yield _gauge(
+            "telegram_accounts",
+            "Telegram accounts",
+            ("state",),
+            facts.telegram_accounts,
+        )
+        yield _gauge(
             "heartbeat_age_seconds",
             "Time since something regular last happened",
             ("name",),

@@ -78,6 +78,7 @@ class SharedFacts:
     finished_deliveries: Mapping[tuple[str, str], int] = field(default_factory=dict)
     oldest_open_age_s: Mapping[str, float] = field(default_factory=dict)
     calendar_accounts: Mapping[str, int] = field(default_factory=dict)
+    telegram_accounts: Mapping[str, int] = field(default_factory=dict)
     heartbeat_age_s: Mapping[str, float] = field(default_factory=dict)
     queue_lengths: Mapping[str, int] = field(default_factory=dict)
     silent: tuple[str, ...] = ()
@@ -135,6 +136,7 @@ class Operations:
                 "finished_deliveries": rows.finished_delivery_counts(session, since=now - FINISHED_WINDOW),
                 "oldest_open_age_s": _ages(rows.oldest_open_deliveries(session, now), now),
                 "calendar_accounts": rows.account_counts(session),
+                "telegram_accounts": rows.telegram_account_counts(session, now),
                 "heartbeat_age_s": _ages(heartbeats(session), now),
             }
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import Row, and_, case, func, select
+from sqlalchemy import Row, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from switchboard.db.models import OPEN_STATES, CalendarAccount, CalendarSubscriber, Delivery, DeliveryState
+from switchboard.db.models import (
+    OPEN_STATES,
+    CalendarAccount,
+    CalendarSubscriber,
+    Delivery,
+    DeliveryState,
+    TelegramAccount,
+    TelegramShard,
+)
+from switchboard.db.repositories.telegram import database_now
+from switchboard.domain.telegram.states import AccountState
 
 
 def account_rows(session: Session) -> Sequence[Row[CalendarAccount, str]]:
@@ -41,6 +51,20 @@ def account_counts(session: Session) -> dict[str, int]:
     """Calendar accounts by state."""
     query = select(CalendarAccount.state, func.count()).group_by(CalendarAccount.state)
     return dict(session.execute(query).all())
+
+
+def telegram_account_counts(session: Session, now: datetime) -> dict[str, int]:
+    """Telegram accounts by state; those whose holder is gone count as offline, whatever it said last."""
+    held = TelegramAccount.state.in_((AccountState.ONLINE, AccountState.FLOOD_LIMITED))
+    orphaned = or_(TelegramShard.leased_until.is_(None), TelegramShard.leased_until < database_now(session, now))
+    state = case((and_(held, orphaned), AccountState.OFFLINE.value), else_=TelegramAccount.state)
+    query = (
+        select(state, func.count())
+        .select_from(TelegramAccount)
+        .outerjoin(TelegramShard, TelegramShard.shard == TelegramAccount.shard)
+        .group_by(state)
+    )
+    return {row[0]: row[1] for row in session.execute(query)}
 
 
 def open_delivery_counts(session: Session) -> dict[tuple[str, str], int]:

@@ -6,21 +6,24 @@ import asyncio
 import threading
 import time
 from collections.abc import Collection, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy.orm import Session
+from sqlalchemy import update
 
 from sandbox.telegram.twin import TelegramTwin, running_telegram
 from sandbox.telegram.world import Settings
 from switchboard.clients.telegram.connection import Connection
 from switchboard.db.engine import Database
+from switchboard.db.models import TelegramAccount, TelegramShard
 from switchboard.domain.telegram.sessions import Application
 from switchboard.domain.telegram.sharding import SHARDS
 from switchboard.errors import ConflictError, NotFoundError
+from switchboard.services.operations import Operations
 from switchboard.services.telegram.session import LiveAccount
 from switchboard.services.telegram.shards import LeaseLostError, LeaseTimes
-from tests.integration.telegram.conftest import KEY, Office, wait_for
+from tests.integration.telegram.conftest import KEY, Office, utc_now, wait_for
 
 SHORT = LeaseTimes(lease_s=3.0, renew_s=0.3, margin_s=1.2)
 
@@ -391,27 +394,33 @@ def test_what_an_old_holder_wants_to_store_is_not_stored(office: Office) -> None
     assert other.shards
 
 
-def test_an_account_of_a_killed_gateway_is_shown_as_offline_when_its_lease_is_over(office: Office) -> None:
-    from datetime import timedelta  # noqa: PLC0415
+class NoQueues:
+    """A broker that nobody asks."""
 
-    from sqlalchemy import update  # noqa: PLC0415
+    def llen(self, name: str, /) -> int:
+        return 0
 
-    from switchboard.db.models import TelegramAccount, TelegramShard  # noqa: PLC0415
-    from tests.integration.telegram.conftest import utc_now  # noqa: PLC0415
 
+def test_an_account_of_a_killed_gateway_counts_as_offline_when_its_lease_is_over(
+    database: Database, twin: TelegramTwin, tmp_path: Path
+) -> None:
+    office = Office(database, twin, tmp_path)
     office.twin.add_person("Ann")
     account = office.add_signed_in("Ann")
+    operations = Operations(database, NoQueues(), queues=[])
 
-    def lease(session: Session, until_s: float) -> None:
+    def lease(until_s: float) -> None:
         until = utc_now() + timedelta(seconds=until_s)
-        session.merge(TelegramShard(shard=shard, owner="killed", fence=1, leased_until=until))
+        with database.write() as session:
+            shard = session.get_one(TelegramAccount, account.id).shard
+            session.merge(TelegramShard(shard=shard, owner="killed", fence=1, leased_until=until))
 
-    with office.database.write() as session:
+    with database.write() as session:
         session.execute(update(TelegramAccount).values(state="online"))
-        shard = session.get_one(TelegramAccount, account.id).shard
-        lease(session, 60)
+    lease(60)
     assert office.accounts.get(account.id).state == "online"
-    with office.database.write() as session:
-        lease(session, -1)
+    assert operations.facts(utc_now()).telegram_accounts == {"online": 1}
+    lease(-1)
     view = office.accounts.get(account.id)
     assert (view.state, view.reason) == ("offline", "no_gateway")
+    assert operations.facts(utc_now()).telegram_accounts == {"offline": 1}

@@ -93,6 +93,7 @@ class FakeOperations:
             open_deliveries={("mattermost", "PENDING"): 3},
             oldest_open_age_s={"mattermost": 12.5},
             calendar_accounts={"active": 2},
+            telegram_accounts={"online": 3},
             heartbeat_age_s={"beat": 4.0},
             queue_lengths={"calendar": 9},
         )

@@ -42,6 +42,7 @@ def test_metrics_show_the_shared_facts(client: FlaskClient) -> None:
     assert 'switchboard_deliveries_open{channel="mattermost",state="PENDING"} 3.0' in text
     assert 'switchboard_deliveries_oldest_open_seconds{channel="mattermost"} 12.5' in text
     assert 'switchboard_calendar_accounts{state="active"} 2.0' in text
+    assert 'switchboard_telegram_accounts{state="online"} 3.0' in text
     assert 'switchboard_heartbeat_age_seconds{name="beat"} 4.0' in text
     assert 'switchboard_queue_length{queue="calendar"} 9.0' in text
     assert 'switchboard_facts_available{source="redis"} 1.0' in text
