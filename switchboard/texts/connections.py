@@ -21,7 +21,10 @@ MAX_DETAIL_CHARS = 300
 
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
-    """An account to describe. `watched` and `unwatched` are names of calendars; `reason` and `last_error` are English."""
+    """An account to describe. `watched` and `unwatched` are names of calendars; `last_error` is English.
+
+    `reason` says in the reader's language why a paused account rests.
+    """
 
     login: str
     server_url: str
@@ -199,26 +202,18 @@ def account_check_text(
 ) -> str:
     """Whether the server accepts us now, which calendars, the last poll and its error, and what could not be read.
 
-    `problem` and `reasons` are English; `left_out` is the number of entries that they stand for.
+    `problem` is in the reader's language, `reasons` are English; `left_out` is the number of entries that they stand for.
     """
     login = escape(account.login, MAX_CHARS)
     if accepted:
         lines = [texts.gettext("✅ **{login}**: the server accepts the login and password.", login=login)]
     else:
-        detail = escape(problem, MAX_DETAIL_CHARS)
-        lines = [
-            texts.gettext(
-                "❌ **{login}**: the server does not let us in. It says: {detail}", login=login, detail=detail
-            )
-        ]
+        lines = [f"❌ **{login}**: {escape(problem, MAX_DETAIL_CHARS)}"]
     lines += _calendars(account, texts)
     if new_calendars:
         lines.append(texts.gettext("New calendars were found; choose them with `notifications update`."))
     if account.paused:
-        reason = escape(account.reason, MAX_DETAIL_CHARS)
-        lines.append(
-            texts.gettext("The account is paused: {reason}. Enter a new password: `connections update`", reason=reason)
-        )
+        lines.append(texts.gettext("The account is paused: {reason}", reason=account.reason))
     if account.last_polled_at is None:
         lines.append(texts.gettext("Last poll: none yet"))
     else:
@@ -239,13 +234,24 @@ def account_check_text(
     return "\n".join(lines)
 
 
+def paused_text(*, is_owner_deactivated: bool, texts: Texts) -> str:
+    """Why an account is paused, and what ends that."""
+    if is_owner_deactivated:
+        return texts.gettext("You were deactivated in Mattermost; it goes on by itself within five minutes.")
+    return texts.gettext(
+        "The server has repeatedly refused the login and password. Enter a new password: `connections update`"
+    )
+
+
 def refreshed_text(login: str, changed: int, removed: int, problem: str, texts: Texts) -> str:
-    """What a poll on demand found; `problem` is English and empty where all went well."""
+    """What a poll on demand found; `problem` is empty where all went well.
+
+    What changed itself is told by the change notice, to whoever wants these.
+    """
     shown = escape(login, MAX_CHARS)
     lines = []
     if problem:
-        detail = escape(problem, MAX_DETAIL_CHARS)
-        lines.append(texts.gettext("⚠️ **{login}** could not be read: {detail}", login=shown, detail=detail))
+        lines.append(texts.gettext("⚠️ **{login}** could not be read: {detail}", login=shown, detail=problem))
     elif not changed and not removed:
         lines.append(texts.gettext("**{login}**: nothing has changed.", login=shown))
     if changed:
@@ -264,6 +270,11 @@ def refreshed_text(login: str, changed: int, removed: int, problem: str, texts: 
             )
         )
     return "\n".join(lines)
+
+
+def changes_follow_text(texts: Texts) -> str:
+    """After a poll on demand that found something, to whoever wants change notices."""
+    return texts.gettext("What changed in your meetings comes by direct message.")
 
 
 def language_name(locale: str) -> str:

@@ -178,7 +178,7 @@ def scheduler_text(
 ) -> str:
     """What will be sent and when next.
 
-    `next_reminder` is (when, title, start); `status` are lines about the custom status; `paused` are logins and reasons.
+    `next_reminder` is (when, title, start); `status` are lines about the custom status; `paused` are logins and texts of why.
     """
     # The empty line ends the list of what was chosen: else the rest is read as a part of its last item.
     lines = [texts.gettext("### What is planned"), chosen, ""]
@@ -202,9 +202,9 @@ def scheduler_text(
     for login, reason in paused:
         lines.append(
             texts.gettext(
-                "Paused: {login} ({reason}). Its meetings are not updated until `connections update`.",
+                "Paused, and its meetings are not updated: {login}. {reason}",
                 login=escape(login, MAX_CHARS),
-                reason=escape(reason, 300),
+                reason=reason,
             )
         )
     return "\n".join(lines)

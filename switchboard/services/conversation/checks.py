@@ -11,7 +11,7 @@ from switchboard.services.calendar.subscribers import Subscribers
 from switchboard.services.conversation.answers import Answer, ButtonRow
 from switchboard.services.conversation.menus import command_choice, connect_first
 from switchboard.services.conversation.notifications import describe
-from switchboard.services.conversation.speakers import Speaker
+from switchboard.services.conversation.speakers import Speaker, facts_of
 from switchboard.texts import notifications as words
 from switchboard.texts import statuses as status_words
 
@@ -24,6 +24,7 @@ def check_scheduler(speaker: Speaker, subscribers: Subscribers, now: datetime) -
     if not subscriber.has_notifications:
         choice = command_choice(Command.CREATE, speaker.texts, style="primary")
         return Answer(words.scheduler_is_off_text(speaker.texts), (ButtonRow((choice,)),))
+    facts = [facts_of(one, speaker.texts) for one in speaker.accounts]
     upcoming = subscribers.next_reminder(subscriber, now)
     status = subscribers.status(speaker.user_id, now) if subscriber.status_enabled else None
     return Answer(
@@ -32,7 +33,7 @@ def check_scheduler(speaker: Speaker, subscribers: Subscribers, now: datetime) -
             next_agenda_at=subscriber.next_agenda_at,
             next_reminder=(upcoming.fire_at, upcoming.title, upcoming.start) if upcoming else None,
             status=_status_lines(status, speaker) if status is not None else (),
-            paused=[(one.login, one.reason or "") for one in speaker.accounts if one.state != "active"],
+            paused=[(one.login, one.reason) for one in facts if one.paused],
             zone=ZoneInfo(speaker.zone),
             texts=speaker.texts,
         )

@@ -83,7 +83,7 @@ class Connections:
         """Accounts, zone, calendars, language."""
         if speaker.subscriber is None:
             return connect_first(speaker)
-        facts = [facts_of(one) for one in speaker.accounts]
+        facts = [facts_of(one, speaker.texts) for one in speaker.accounts]
         return Answer(words.profile_text(facts, speaker.zone, speaker.subscriber.locale, speaker.texts))
 
     def submit_connect(self, speaker: Speaker, entries: Entries) -> FormAnswer:
@@ -180,20 +180,31 @@ def _connected(speaker: Speaker, connected: Connected, entries: Entries) -> Form
     return FormAnswer(answer=Answer(text, (ButtonRow(choices),), poll=(connected.account_id,)))
 
 
+def server_problem_text(error: InvalidInputError | NotFoundError | TransientError, texts: Texts) -> str:
+    """What a calendar server had against us, in the person's language."""
+    match error:
+        case ServerBusyError():
+            return words.server_busy_text(error.retry_after_s, texts)
+        case TransientError():
+            return words.unreachable_text(texts)
+        case WrongPasswordError():
+            return words.wrong_password_text(texts)
+        case NoCalendarsError():
+            return words.no_calendars_text(texts)
+        case NotACalendarServerError():
+            return words.not_caldav_text(texts)
+        case _:
+            return str(error)
+
+
 def _refusal(error: InvalidInputError | TransientError, entries: Entries, texts: Texts) -> FormAnswer:
     """The error at its field, in the person's language."""
     match error:
         case TransientError():
-            is_busy = isinstance(error, ServerBusyError)
-            return FormAnswer(
-                error=words.server_busy_text(error.retry_after_s, texts) if is_busy else words.unreachable_text(texts)
-            )
-        case WrongPasswordError():
-            return FormAnswer(errors={"password": words.wrong_password_text(texts)})
-        case NoCalendarsError():
-            return FormAnswer(errors={"login": words.no_calendars_text(texts)})
-        case NotACalendarServerError():
-            return FormAnswer(errors={"server": words.not_caldav_text(texts)})
+            return FormAnswer(error=server_problem_text(error, texts))
+        case WrongPasswordError() | NoCalendarsError() | NotACalendarServerError():
+            fields = {"server_url": "server"}
+            return FormAnswer(errors={fields.get(error.field, error.field): server_problem_text(error, texts)})
         case _ if error.field == "server_url":
             return FormAnswer(errors={"server": _server_text(text_entry(entries, "server"), texts)})
         case _ if error.field == "zone":

@@ -11,13 +11,15 @@ from switchboard.locks import LockFactory
 from switchboard.services.calendar.accounts import AccountView, CalendarAccounts
 from switchboard.services.calendar.polling import CalendarPolling, PollOutcome
 from switchboard.services.conversation.answers import Answer
+from switchboard.services.conversation.connections import server_problem_text
 from switchboard.services.conversation.menus import connect_first
 from switchboard.services.conversation.replies import ReplyAddress
 from switchboard.services.conversation.speakers import Speakers, facts_of
 from switchboard.texts import connections as words
 from switchboard.texts.locales import Texts
+from switchboard.texts.markdown import escape
 
-_FAILURES = frozenset({PollOutcome.PARTLY, PollOutcome.FAILED, PollOutcome.PAUSED})
+_FAILURES = frozenset({PollOutcome.PARTLY, PollOutcome.FAILED})
 
 
 class Answering(Protocol):
@@ -53,20 +55,25 @@ class Errands:
         LockBusyError while another poll of an account is running: the task tries again.
         """
         speaker = self._speakers.find(user_id)
-        lines, expand = [], []
+        lines, expand, has_changes = [], [], False
         for account in speaker.accounts:
             with self._locks.require(f"calendar-account:{account.id}", lease_s=180):
                 result = self._polling.poll(account.id)
             problem = ""
-            if result.outcome in _FAILURES:
-                problem = result.error or "?"
+            if result.outcome is PollOutcome.PAUSED or (
+                result.outcome is PollOutcome.SKIPPED and account.state != "active"
+            ):
+                problem = facts_of(account, speaker.texts).reason
+            elif result.outcome in _FAILURES:
+                problem = escape(result.error or "?", words.MAX_DETAIL_CHARS)
             elif result.outcome is PollOutcome.DEFERRED:
                 problem = words.server_busy_text(result.retry_after_s, speaker.texts)
-            elif result.outcome is PollOutcome.SKIPPED and account.state != "active":
-                problem = account.reason or "?"
             lines.append(words.refreshed_text(account.login, result.changed, result.removed, problem, speaker.texts))
+            has_changes = has_changes or result.changed > 0 or result.removed > 0
             if result.needs_expansion:
                 expand.append(account.id)
+        if has_changes and speaker.subscriber is not None and speaker.subscriber.changes_enabled:
+            lines.append(words.changes_follow_text(speaker.texts))
         answer = Answer("\n".join(lines)) if speaker.accounts else connect_first(speaker)
         self._replies.send(self._replies.unseal(reply), answer)
         return expand
@@ -83,10 +90,10 @@ class Errands:
         try:
             found = self._accounts.refresh_calendars(account.id)
         except (InvalidInputError, NotFoundError, TransientError) as error:
-            problem = str(error)
+            problem = server_problem_text(error, texts)
         left_out = self._polling.left_out(account.id)
         return words.account_check_text(
-            facts_of(account),
+            facts_of(account, texts),
             accepted=not problem,
             problem=problem,
             new_calendars=len(found) > len(account.calendars),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from switchboard.errors import TransientError
 from switchboard.services.calendar.accounts import AccountView, CalendarAccounts, People
 from switchboard.services.calendar.subscribers import Subscribers, SubscriberView
-from switchboard.texts.connections import AccountFacts
+from switchboard.texts.connections import AccountFacts, paused_text
 from switchboard.texts.locales import Texts
 
 
@@ -45,13 +45,13 @@ class Speakers:
         )
 
 
-def facts_of(account: AccountView) -> AccountFacts:
+def facts_of(account: AccountView, texts: Texts) -> AccountFacts:
     """An account for the texts."""
     return AccountFacts(
         login=account.login,
         server_url=account.server_url,
         paused=account.state != "active",
-        reason=account.reason or "",
+        reason=paused_text(is_owner_deactivated=account.is_owner_deactivated, texts=texts),
         watched=tuple(calendar.name for calendar in account.calendars if calendar.watched),
         unwatched=tuple(calendar.name for calendar in account.calendars if not calendar.watched),
         last_polled_at=account.last_polled_at,

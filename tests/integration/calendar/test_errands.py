@@ -17,9 +17,9 @@ from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.errors import LockBusyError
 from switchboard.locks import LockFactory
-from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest, Person
+from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest, Person, SubscriberSettings
 from switchboard.services.calendar.notices import CalendarNotices
-from switchboard.services.calendar.polling import CalendarPolling
+from switchboard.services.calendar.polling import AUTH_FAILURES_TO_PAUSE, CalendarPolling
 from switchboard.services.calendar.subscribers import Subscribers
 from switchboard.services.conversation.answers import Answer
 from switchboard.services.conversation.errands import Errands
@@ -99,6 +99,7 @@ def test_a_refresh_polls_and_says_what_changed_and_then_that_nothing_did(desk: D
     assert desk.errands.refresh("u-anna", "sealed") == []
     assert "1 new or changed entry" in desk.told.said[0]
     assert "nothing has changed" in desk.told.said[1]
+    assert ["direct message" in said for said in desk.told.said] == [True, False]
 
 
 def test_a_refresh_waits_for_a_poll_under_way(desk: Desk) -> None:
@@ -125,7 +126,19 @@ def test_the_check_says_whether_the_server_accepts_us_and_what_the_store_knows(d
         assert words in desk.told.said[0]
     desk.server.password = "changed"
     desk.errands.check_account("u-anna", "sealed")
-    assert "does not let us in" in desk.told.said[1]
+    assert "refuses this login and password" in desk.told.said[1]
+
+
+def test_a_paused_account_is_told_in_the_readers_language(desk: Desk) -> None:
+    desk.connect()
+    [account] = desk.accounts.list_accounts()
+    desk.accounts.configure(account.subscriber_id, SubscriberSettings(locale="ru"), actor="test")
+    desk.server.password = "changed"
+    for _ in range(AUTH_FAILURES_TO_PAUSE + 1):
+        desk.errands.refresh("u-anna", "sealed")
+    assert "Сервер несколько раз не принял логин и пароль" in desk.told.said[-1] == desk.told.said[-2]
+    desk.errands.check_account("u-anna", "sealed")
+    assert "Учётная запись приостановлена: Сервер несколько раз не принял" in desk.told.said[-1]
 
 
 def test_the_check_says_what_could_not_be_read(desk: Desk) -> None:
