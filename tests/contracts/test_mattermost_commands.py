@@ -651,6 +651,7 @@ def test_there_is_one_scheduler_and_create_on_it_offers_the_update(office: Offic
     assert (found.quiet_from, found.quiet_until) == ("22:00", "08:00")
     assert (found.work_from, found.work_until) == ("10:00", "19:30")
     assert "Сповіщення збережено" in anna.seen()[-1]["message"]
+    assert "22:00–08:00" in anna.seen()[-1]["message"]
 
 
 def test_errors_of_the_notification_dialog_stand_at_their_fields(office: Office, anna: Actor) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from switchboard.domain.calendar.gaps import parse_working_hours
 from switchboard.domain.calendar.quiet_hours import parse_quiet_hours
 from switchboard.domain.calendar.reminders import clean_minutes
-from switchboard.domain.calendar.wall_clock import agenda_times, parse_agenda_time
+from switchboard.domain.calendar.wall_clock import agenda_times, parse_agenda_time, parse_wall_time
 from switchboard.domain.commands import Command
 from switchboard.errors import InvalidInputError
 from switchboard.services.calendar.accounts import AccountView, CalendarAccounts, SubscriberSettings
@@ -110,8 +110,8 @@ class Notifications:
             changes=bool(settings.changes_enabled),
             answers=bool(settings.answers_enabled),
             status=bool(settings.status_enabled),
-            quiet=(settings.quiet_from or "", settings.quiet_until or ""),
-            work=(settings.work_from or "", settings.work_until or ""),
+            quiet=_clocks(settings.quiet_from, settings.quiet_until),
+            work=_clocks(settings.work_from, settings.work_until),
             zone=speaker.zone,
             texts=texts,
         )
@@ -242,6 +242,12 @@ def _errors(entries: Entries, speaker: Speaker) -> dict[str, str]:
     except InvalidInputError as error:
         errors[error.field] = words.bad_working_hours_text(texts)
     return errors
+
+
+def _clocks(begins: str | None, ends: str | None) -> tuple[str, str]:
+    """Times that were entered, as HH:MM: `7:00` is 07:00; empty for none."""
+    first, last = parse_wall_time(begins or ""), parse_wall_time(ends or "")
+    return (f"{first:%H:%M}" if first else "", f"{last:%H:%M}" if last else "")
 
 
 def _minutes(entries: Entries) -> tuple[int, ...]:
