@@ -20,6 +20,7 @@ from switchboard.domain.telegram.pacing import Limits
 from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
 from switchboard.services.files import DatabaseFileStore
 from switchboard.services.telegram.hosting import Host
+from switchboard.services.telegram.inbox import TelegramInbox
 from switchboard.services.telegram.outbox import TelegramOutbox
 from switchboard.services.telegram.outbox_rows import OutboxRows, Results, mark_read
 from switchboard.services.telegram.peers import Peers
@@ -245,6 +246,15 @@ def test_what_was_read_is_read_also_when_the_mark_came_first(sender: Sender) -> 
     assert sender.states() == [DeliveryState.READ]
     mark(sender, last + 1)
     sender.enter("next")
+    sender.wait_all(DeliveryState.READ)
+
+
+def test_a_read_receipt_brings_the_row_to_read(sender: Sender) -> None:
+    inbox = TelegramInbox(sender.database, utc_now, mark_read=mark_read)
+    sender.enter("one")
+    sender.office.gateway(inbox=inbox, outbox=sender.outbox())
+    sender.wait_all()
+    sender.twin.read_as("Bob", "Ann")
     sender.wait_all(DeliveryState.READ)
 
 
