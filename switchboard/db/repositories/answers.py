@@ -118,6 +118,16 @@ def release(session: Session, held: HeldAnswer, due_at: datetime | None) -> bool
     return _update(session, held, {"claimed_until": None, "due_at": due_at})
 
 
+def let_go(session: Session, held: HeldAnswer) -> None:
+    """Give the claim back with all that is left to do, whatever was wished meanwhile."""
+    session.execute(
+        update(CalendarAnswer)
+        .where(CalendarAnswer.id == held.id, CalendarAnswer.fence == held.fence)
+        .values(claimed_until=None)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def mark_shown(session: Session, shown: Mapping[int, int]) -> bool:
     """Note the versions, by answer id, that a message shows now; False where one of them is no longer the newest."""
     newest = True

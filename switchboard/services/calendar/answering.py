@@ -245,6 +245,9 @@ class Answering:
             held = self._again(held)
             if held is not None and self._end(held, later, shown=shown):
                 return report
+        if held is not None:
+            with self._database.write() as session:
+                rows.let_go(session, held)  # its owner goes on clicking: the next scan follows
         return report
 
     def _write(self, held: HeldAnswer) -> _Written | _Failed | _Later:

@@ -493,6 +493,24 @@ def test_whatever_step_a_worker_dies_at_the_answer_is_written_once_and_shown(
     assert life.stored().count(b"PARTSTAT=ACCEPTED") == 1
 
 
+def test_wishes_that_come_faster_than_they_can_be_written_hold_nothing_up(life: Life) -> None:
+    post = life.invite(invitation("Plan"))
+    taken = life.ask(post, Reply.DECLINED)
+
+    class Restless(Locks):
+        def attempt(self, name: str, lease_s: float) -> AbstractContextManager[object] | None:
+            life.ask(post, Reply.ACCEPTED)  # between the claim and the PUT
+            return super().attempt(name, lease_s)
+
+    restless = Answering(life.database, life.open, BOX, life.channel, Restless(), life.clock)
+    restless.write(taken.answer_id or 0)
+    assert life.puts() == 0
+    assert life.answering.scan_open() == [taken.answer_id], "no lease has to end first"
+    life.answering.write(taken.answer_id or 0)
+    assert life.shown(post) == "**Plan**: ✅ you accepted"
+    assert life.puts() == 1
+
+
 def test_a_worker_whose_claim_was_taken_over_does_not_undo_a_newer_wish(
     life: Life, monkeypatch: pytest.MonkeyPatch
 ) -> None:
