@@ -460,7 +460,7 @@ class Feed:
                 self._move(chat_id, pts=found.pts)
             else:
                 self._take_channel_difference(chat_id, found)
-            if found.final:
+            if found.final or isinstance(found, types.updates.ChannelDifferenceEmpty):
                 break
             for batch in self._ready():
                 yield batch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
+from telethon import functions, types
 
 from sandbox.telegram import actions
 from sandbox.telegram.twin import TelegramTwin
@@ -327,16 +329,9 @@ def test_a_host_that_stops_in_the_middle_leaves_the_rest_to_the_next(post: Post)
 
 
 def test_a_holder_whose_lease_was_taken_stores_nothing_more(post: Post) -> None:
-    held: list[LiveAccount] = []
-
-    class Kept(TelegramInbox):
-        async def run(self, live: LiveAccount) -> None:
-            held.append(live)
-            await super().run(live)
-
     inbox = Kept(post.office.database, utc_now)
     post.open(inbox, times=SHORT)
-    stale = held[0]
+    stale = inbox.held[0]
     post.office.hosts[-1].stop()
     post.open(times=SHORT)
     post.write("one", "two")
@@ -380,3 +375,77 @@ def test_news_is_announced_after_it_is_stored_and_once_more_after_a_new_start(po
     count = len(heard)
     post.open(again)
     wait_for(lambda: len(heard) > count, "what a killed process may not have announced")
+
+
+class Kept(TelegramInbox):
+    """An inbox that lets a test have its accounts."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.held: list[LiveAccount] = []
+
+    async def run(self, live: LiveAccount) -> None:
+        self.held.append(live)
+        await super().run(live)
+
+
+def test_what_the_connection_itself_sends_moves_the_number_and_is_no_row_and_no_gap(post: Post) -> None:
+    inbox = Kept(post.office.database, utc_now)
+    post.open(inbox)
+    post.write("hello")
+    post.until("hello")
+    post.twin.faults.add("slow", method="updates.getDifference", seconds=0)  # counts the calls
+    access_hash = post.twin.call(lambda: post.twin.world.access_hash(post.ann.id, "user", post.bob.id))
+    request = functions.messages.SendMessageRequest(
+        types.InputPeerUser(post.bob.id, access_hash), "answer", random_id=1
+    )
+    loop = post.office.hosts[-1]._loop
+    assert loop is not None
+    asyncio.run_coroutine_threadsafe(inbox.held[0].connection.call(request), loop).result(20)
+    post.write("thanks")
+    post.until("hello", "thanks")
+    assert post.row().pts == post.twin.world.boxes[post.ann.id].pts
+    assert post.twin.faults.fired["slow"] == 0
+
+
+# --- bots -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bot(post: Post) -> Post:
+    """A bot that receives."""
+    post.ann = post.twin.add_bot("Helper", "helper_bot")
+    post.office.accounts.remove(post.account.id, log_out=False, actor="test")
+    post.account = post.office.accounts.add_bot(post.ann.token, actor="test")
+    return post
+
+
+def test_a_pressed_button_is_a_row_with_its_data(bot: Post) -> None:
+    bot.open()
+    bot.write("/start", chat=bot.ann)
+    bot.until("/start")
+    number = bot.twin.call(lambda: ask(bot, b"yes:7"))
+    bot.twin.press_as("Bob", bot.ann, number, b"yes:7")
+    wait_for(lambda: len([row for row in bot.rows() if row.kind == "button"]) == 1, "the pressed button")
+    row = next(row for row in bot.rows() if row.kind == "button")
+    assert (row.text, row.sender_id, row.chat_id, row.state) == ("yes:7", bot.bob.id, bot.bob.id, "received")
+
+
+def ask(bot: Post, data: bytes) -> int:
+    """A message of the bot's with a button; its number where Bob sees it."""
+    button = types.KeyboardInlineButton("Yes", types.InlineButtonTypeCallback(data))
+    draft = actions.Draft("Choose", markup=types.ReplyInlineMarkup([types.KeyboardInlineButtonRow([button])]))
+    made = actions.post(bot.twin.server, bot.ann, bot.twin.world.peer(bot.bob), draft).post
+    return made.copies[bot.bob.id]
+
+
+def test_a_bot_that_may_not_read_chats_catches_up_by_the_numbers_of_messages(bot: Post) -> None:
+    bot.open()
+    bot.write("/start", chat=bot.ann)
+    bot.until("/start")
+    bot.close()
+    texts = [f"missed {n}" for n in range(150)]
+    bot.write(*texts, chat=bot.ann)
+    bot.twin.call(lambda: forget_changes(bot.twin, bot.ann.id))
+    bot.open()
+    bot.until("/start", *texts)
