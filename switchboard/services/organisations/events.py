@@ -14,8 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, Select, and_, func, insert, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
 from switchboard.db.models import (
@@ -268,8 +268,7 @@ class Events:
             link["remind_at"] = _reminder(sender, recipient, event, now)
             notices.append((link, recipient))
         ids = self._enter(session, event_id, notices, account_id, now)
-        for some in portions(links, 500):
-            session.execute(insert(DocumentDelivery), some)
+        insert_new(session, DocumentDelivery, links, DocumentDelivery.id)
         return sorted(ids)
 
     def _enter(
@@ -484,21 +483,22 @@ def _delivery_view(row: Row[Any], now: datetime) -> EventDelivery:
 
 def _counts(session: Session, event_ids: Sequence[int]) -> dict[int, Counter[str]]:
     """How the notices of each event stand, one for each person: of two channels the one that was taken last."""
-    later = aliased(DocumentDelivery)
-    rows = session.execute(
-        select(DocumentDelivery.event_id, DocumentDelivery.state, Delivery.state, func.count())
-        .outerjoin(Delivery, Delivery.id == DocumentDelivery.delivery_id)
-        .outerjoin(
-            later,
-            and_(
-                later.event_id == DocumentDelivery.event_id,
-                later.external_id == DocumentDelivery.external_id,
-                later.purpose == DocumentDelivery.purpose,
-                later.id > DocumentDelivery.id,
-            ),
+    of_a_person = (DocumentDelivery.event_id, DocumentDelivery.external_id)
+    notices = (
+        select(
+            DocumentDelivery.event_id,
+            DocumentDelivery.state.label("own"),
+            Delivery.state.label("state"),
+            func.row_number().over(partition_by=of_a_person, order_by=DocumentDelivery.id.desc()).label("place"),
         )
-        .where(DocumentDelivery.event_id.in_(event_ids), DocumentDelivery.purpose == Purpose.NOTICE, later.id.is_(None))
-        .group_by(DocumentDelivery.event_id, DocumentDelivery.state, Delivery.state)
+        .outerjoin(Delivery, Delivery.id == DocumentDelivery.delivery_id)
+        .where(DocumentDelivery.event_id.in_(event_ids), DocumentDelivery.purpose == Purpose.NOTICE)
+        .subquery()
+    )
+    rows = session.execute(
+        select(notices.c.event_id, notices.c.own, notices.c.state, func.count())
+        .where(notices.c.place == 1)
+        .group_by(notices.c.event_id, notices.c.own, notices.c.state)
     )
     counts: dict[int, Counter[str]] = {event_id: Counter() for event_id in event_ids}
     for event_id, own, state, count in rows:
