@@ -179,13 +179,24 @@ def rows_of_message(
     answers: Sequence[CalendarAnswer],
     now: datetime,
 ) -> tuple[ButtonRow, ...]:
-    """All buttons that a message that was sent should have now: its questions, and a reminder's snooze."""
+    """All buttons that a message that was sent should have now: its questions, and of a reminder the snooze.
+
+    Who declines the meeting is not reminded of it again.
+    """
     body = delivery.body or {}
     questions = asked_in(session, body, subscriber.id, answers, now)
     rows = question_rows(questions, delivery.id, answers, Texts.for_locale(subscriber.locale))
-    if delivery.kind != REMINDER_KIND:
+    if delivery.kind != REMINDER_KIND or any(_standing(one, answers) == Reply.DECLINED for one in questions):
         return rows
     return (*rows, *snooze_rows(body, delivery.id, subscriber, snoozes_of(session, [delivery.subject], now), now))
+
+
+def _standing(question: Question, answers: Sequence[CalendarAnswer]) -> str:
+    """The answer that stands or is being written."""
+    for one in answers:
+        if (one.uid, one.recurrence_id) == (question.uid, question.recurrence_id) and one.state != AnswerState.FAILED:
+            return one.partstat
+    return question.partstat
 
 
 def _row(question: Question, delivery_id: int, answer: CalendarAnswer | None, texts: Texts) -> ButtonRow:

@@ -272,6 +272,18 @@ def test_the_message_shows_when_and_goes_on_asking(evening: Evening) -> None:
     assert labels(rows) == ["Accept", "Maybe", "Decline", "In 5 minutes", "At the start"]
 
 
+def test_who_declines_the_meeting_is_offered_no_reminder_of_it(evening: Evening) -> None:
+    evening.put(*INVITED)
+    evening.click(5)
+    invitations = Invitations(evening.home.database, evening.home.clock)
+    assert invitations.ask("anna", evening.reminder, 0, Reply.DECLINED, "post").answer_id
+    assert evening.reminder_messages.show(evening.reminder, "post")
+    assert labels(evening.messages.shown["post"]) == ["Accept", "Maybe", "✓ Decline"]
+    assert invitations.ask("anna", evening.reminder, 0, Reply.ACCEPTED, "post").answer_id
+    assert evening.reminder_messages.show(evening.reminder, "post")
+    assert texts(evening.messages.shown["post"])[1] == "🔔 I will remind you at 10:55"
+
+
 def test_what_is_answered_and_asked_while_it_is_drawn_is_shown_too(evening: Evening) -> None:
     evening.put(*INVITED)
     evening.click(5)
