@@ -26,7 +26,7 @@ from switchboard.clients.telegram.errors import (
 from switchboard.domain.telegram import refusals
 from switchboard.domain.telegram.messages import Attachment
 from switchboard.domain.telegram.pacing import Limits, Pace, flood_pause_s
-from switchboard.domain.telegram.peers import AddressKind, Peer
+from switchboard.domain.telegram.peers import Address, AddressKind, Peer
 from switchboard.domain.telegram.states import AccountKind
 from switchboard.errors import PermanentError, RateLimitedError, SwitchboardError, TransientError, UncertainError
 from switchboard.logs import get_logger
@@ -98,6 +98,8 @@ class _Sender:
         self._waits = waits
         self._owner = uuid.uuid4().hex
         self._pace = Pace(0.0, 0.0)
+        self._met: dict[Address, Peer] = {}  # read once while the connection is open
+        self._no_strangers: set[int] = set()
         self._limited = False  # PEER_FLOOD came while these letters were sent
         self._slots_until = clock()  # the slots of strangers up to then are given away
         self._most = max(1, min(BATCH_MOST, int(BATCH_S / limits.between_s))) if limits.between_s > 0 else BATCH_MOST
@@ -154,7 +156,11 @@ class _Sender:
     async def _resolve(self, letter: Letter) -> Peer | None:
         """Our table first, then Telegram, unless it did not know lately."""
         account_id, address = self._live.account_id, letter.address
+        if (known := self._met.get(address)) is not None:
+            return known
         known = await asyncio.to_thread(self._peers.find, account_id, address)
+        if known is not None:
+            self._met[address] = known
         if known is not None or address.kind is AddressKind.ID:
             return known
         if await asyncio.to_thread(self._peers.is_missed, account_id, address):
@@ -182,7 +188,7 @@ class _Sender:
         if self._live.kind is AccountKind.BOT:  # nobody hears of a bot before they wrote to it
             return letters
         chats = {letter.peer.chat_id for letter in letters if letter.peer is not None and not letter.begun_before}
-        strangers = await asyncio.to_thread(self._rows.strangers, self._live.account_id, chats)
+        strangers = await self._strangers(chats - self._no_strangers)
         ready: list[Letter] = []
         for letter in letters:
             if letter.begun_before or letter.peer is None or letter.peer.chat_id not in strangers:
@@ -194,6 +200,13 @@ class _Sender:
                 self._wait(results, FIRST_CONTACT, self._next_stranger())
                 ready.append(letter)
         return ready
+
+    async def _strangers(self, chats: set[int]) -> set[int]:
+        if not chats:
+            return chats
+        strangers = await asyncio.to_thread(self._rows.strangers, self._live.account_id, chats)
+        self._no_strangers |= chats - strangers
+        return strangers
 
     def _hold_back(self, letter: Letter, results: Results, wait: Wait) -> None:
         """A stranger has to wait, or is not written to any more."""
@@ -369,9 +382,8 @@ class _Sender:
         """A refusal for good. A row that may have been sent before is looked for first."""
         word = error.reason if isinstance(error, RecipientRefusedError) else ""
         if letter.peer is not None and word == refusals.UNKNOWN and letter.row.attempts == 0:
-            await asyncio.to_thread(
-                self._peers.forget, self._live.account_id, letter.peer
-            )  # its hash may be out of date
+            self._met.pop(letter.address, None)  # its hash may be out of date
+            await asyncio.to_thread(self._peers.forget, self._live.account_id, letter.peer)
             self._put_off(letter, results, self._clock(), str(error))
             return
         if letter.uncertain and letter.peer is not None:
