@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -94,6 +96,20 @@ class Gateways:
         self._processes.append(process)
         self.wait_for(ready.exists, "a gateway to be ready")
         return process
+
+    def stop_between_writes(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGSTOP. In the middle of a write it would keep everybody from writing: SQLite has one lock for all."""
+        while True:
+            process.send_signal(signal.SIGSTOP)
+            time.sleep(0.1)
+            with closing(sqlite3.connect(self.folder / "switchboard.sqlite3", timeout=0.5)) as connection:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError:
+                    process.send_signal(signal.SIGCONT)
+                    time.sleep(0.1)
+                else:
+                    return
 
     def add_signed_in(self, name: str) -> int:
         """An account with a session of one of the twin's people."""
@@ -199,7 +215,7 @@ def test_a_killed_gateway_is_followed_by_another_and_a_stopped_one_does_nothing_
 
     # stopped past its lease while a third takes everything over; its lines stay open, as nobody there can close them
     gateways.twin.call(lambda: setattr(gateways.twin.world, "settings", Settings(duplicate_key="never")))
-    second.send_signal(signal.SIGSTOP)
+    gateways.stop_between_writes(second)
     third = gateways.start()
     gateways.wait_for(lambda: gateways.owners() == {third.pid}, "the third gateway to hold every shard")
     gateways.wait_for(lambda: gateways.lines() == 8, "the third gateway to open every account")
