@@ -2,7 +2,7 @@
 
 Environment: SANDBOX_BOT_TOKEN, SANDBOX_ADMIN_TOKEN (made when absent, and kept in DIR/tokens.json), SANDBOX_ALLOWED_CONNECTIONS
 (hosts, networks or host:port that integrations may be called at, separated by spaces or commas), SANDBOX_CALDAV_URL and
-SANDBOX_CALDAV_PASSWORD (for the calendar part of the page).
+SANDBOX_CALDAV_PASSWORD (for the calendar part of the page), SANDBOX_TELEGRAM_URL (for its Telegram part).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ async def serve(port: int, data_dir: Path) -> None:
     twin = MattermostTwin(settings=settings, data_dir=data_dir, bot_token=bot_token, admin_token=admin_token)
     caldav_url = os.environ.get("SANDBOX_CALDAV_URL", "")
     desk = CalendarDesk(caldav_url, os.environ.get("SANDBOX_CALDAV_PASSWORD", "")) if caldav_url else None
-    twin.add_routes([*page_routes(twin, desk)])
+    twin.add_routes([*page_routes(twin, desk, os.environ.get("SANDBOX_TELEGRAM_URL", ""))])
     twin.start(port)
     sys.stdout.write(f"sandbox: {twin.url}/ (Mattermost twin under /api/v4)\n")
     sys.stdout.flush()

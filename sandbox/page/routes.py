@@ -1,4 +1,4 @@
-"""The page's own addresses: the page and its two files, the stream of changes, tokens to act as somebody, the calendars."""
+"""The page's own addresses: the page and its files, the stream of changes, tokens to act as somebody, calendars, Telegram."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from tornado import web
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.iostream import StreamClosedError
 from tornado.routing import URLSpec
 
@@ -26,6 +28,7 @@ _FILES = {
     "": ("index.html", "text/html; charset=utf-8"),
     "page.css": ("page.css", "text/css; charset=utf-8"),
     "page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "telegram.js": ("telegram.js", "text/javascript; charset=utf-8"),
 }
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -34,14 +37,16 @@ _POLICY = (
 _LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
 REFRESH_S = 0.3
 KEEP_ALIVE_S = 15.0
+TELEGRAM_S = 15.0  # a pressed button waits for the bot's answer
 
 
 class SandboxHandler(web.RequestHandler):
     """Answers loopback pages alone: another site that makes a browser call us has another Host or Origin."""
 
-    def initialize(self, twin: MattermostTwin, desk: CalendarDesk | None) -> None:
+    def initialize(self, twin: MattermostTwin, desk: CalendarDesk | None, telegram_url: str) -> None:
         self.twin = twin
         self.desk = desk
+        self.telegram_url = telegram_url
 
     def prepare(self) -> None:
         host = self.request.host.rpartition(":")[0] if self.request.host.count(":") else self.request.host
@@ -90,6 +95,7 @@ class EventsHandler(SandboxHandler):
             "entries": [entry for entry in changes_since(world, 0) if entry["kind"] != "user"],
             "team_id": team_id,
             "has_calendars": self.desk is not None,
+            "has_telegram": bool(self.telegram_url),
         }
         quiet_s = 0.0
         try:
@@ -191,14 +197,69 @@ class CalendarHandler(SandboxHandler):
         return self.desk
 
 
-def page_routes(twin: MattermostTwin, desk: CalendarDesk | None = None) -> list[URLSpec]:
-    """What to give to `twin.add_routes`."""
-    common = {"twin": twin, "desk": desk}
+class TelegramHandler(SandboxHandler):
+    """What the twin of Telegram, another process, shows and does for one of its people (see `sandbox/telegram/control.py`).
+
+    GET `?as=P&chat=C`: everything to draw, at once; POST `/messages`, `/reads`, `/presses` as there.
+    """
+
+    async def get(self, action: str | None) -> None:
+        if action is not None:
+            raise web.HTTPError(405)
+        person, chat = self.get_query_argument("as", ""), self.get_query_argument("chat", "")
+        known, codes = await self._ask(""), await self._ask("/codes")
+        seen = {
+            "people": known["people"],
+            "sample_passwords": known["sample_passwords"],
+            "codes": codes["codes"][-5:],
+            "chats": [],
+            "messages": [],
+        }
+        if person:
+            seen |= await self._ask("/chats?" + urlencode({"as": person}))
+        if person and chat:
+            seen |= await self._ask("/messages?" + urlencode({"as": person, "chat": chat}))
+            seen["messages"] = seen["messages"][-200:]
+        self.finish(seen)
+
+    async def post(self, action: str | None) -> None:
+        if action is None:
+            raise web.HTTPError(405)
+        self.finish(await self._ask(f"/{action}", self.body_object()))
+
+    async def _ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The twin's answer. HTTPError 404 without a twin, 502 when it is down, its own status when it refuses."""
+        if not self.telegram_url:
+            raise web.HTTPError(404, reason="The sandbox was started without a twin of Telegram")
+        try:
+            answer = await AsyncHTTPClient().fetch(
+                f"{self.telegram_url}/_sandbox/telegram{path}",
+                method="GET" if body is None else "POST",
+                body=None if body is None else json.dumps(body),
+                request_timeout=TELEGRAM_S,
+                raise_error=False,
+            )
+        except (HTTPClientError, OSError):
+            raise web.HTTPError(502, reason="The twin of Telegram does not answer") from None
+        found: dict[str, Any] = json.loads(answer.body)
+        if "error" in found:
+            self.refuse(str(found["error"]), answer.code)
+            raise web.Finish
+        return found
+
+    def write_error(self, status_code: int, **about: Any) -> None:
+        self.refuse(self._reason, status_code)
+
+
+def page_routes(twin: MattermostTwin, desk: CalendarDesk | None = None, telegram_url: str = "") -> list[URLSpec]:
+    """What to give to `twin.add_routes`; `telegram_url` is where the twin of Telegram has its side door, if there is one."""
+    common = {"twin": twin, "desk": desk, "telegram_url": telegram_url}
     return [
         URLSpec(r"/", FileHandler, common),
-        URLSpec(r"/_sandbox/(page\.css|page\.js)", FileHandler, common),
+        URLSpec(r"/_sandbox/(page\.css|page\.js|telegram\.js)", FileHandler, common),
         URLSpec(r"/_sandbox/events", EventsHandler, common),
         URLSpec(r"/_sandbox/sessions", SessionHandler, common),
         URLSpec(r"/_sandbox/dialogs/([A-Za-z0-9]+)", DialogHandler, common),
         URLSpec(r"/_sandbox/calendar", CalendarHandler, common),
+        URLSpec(r"/_sandbox/telegram(?:/(messages|reads|presses))?", TelegramHandler, common),
     ]

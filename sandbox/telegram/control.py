@@ -25,6 +25,7 @@ from tornado.routing import URLSpec
 
 from sandbox.telegram.faults import InvalidFaultError
 from sandbox.telegram.model import Group, Person, Post
+from sandbox.telegram.samples import OFFICE_PASSWORD, OFFICE_PHONE
 from sandbox.telegram.twin import API_HASH, API_ID, TelegramTwin
 from sandbox.telegram.world import SERVICE_ID, UnknownNameError
 
@@ -76,6 +77,11 @@ class _Door(web.RequestHandler):
     def initialize(self, twin: TelegramTwin) -> None:
         self.twin = twin
 
+    def prepare(self) -> None:
+        """Browsers send an Origin with whatever another site makes them post, and that site's name as the Host."""
+        if "Origin" in self.request.headers or self.request.host.rpartition(":")[0] not in {"127.0.0.1", "localhost"}:
+            raise web.HTTPError(403, reason="Not for web pages")
+
     def _person(self, name: object) -> Person:
         try:
             return self.twin.world.person(_number_or_word(name))
@@ -124,6 +130,7 @@ class _Overview(_Door):
                 "api_hash": API_HASH,
                 "public_key": twin.public_pem,
                 "people": [person_json(one) for one in twin.world.people.values() if one.id != SERVICE_ID],
+                "sample_passwords": {OFFICE_PHONE.lstrip("+"): OFFICE_PASSWORD},
                 "connections": len(twin.server.connections),
                 "calls": twin.server.calls,
                 "unknown": twin.server.unknown,

@@ -9,23 +9,28 @@ import typer
 from switchboard import wiring
 from switchboard.cli.output import say
 from switchboard.errors import ConfigError, InvalidInputError, PermanentError, TransientError
-from switchboard.processes.process_list import SAMPLES_VARIABLE
+from switchboard.processes.process_list import SAMPLES_VARIABLE, SANDBOX_API_HASH, SANDBOX_API_ID
 from switchboard.services.calendar.accounts import ConnectRequest, SubscriberSettings
 from switchboard.services.mattermost_commands import TRIGGERS
+from switchboard.services.organisations.organisations import OrganisationChanges
+from switchboard.services.organisations.recipients import RecipientSettings
 
 app = typer.Typer(help="The sandbox that `run --sandbox` starts.", no_args_is_help=True)
 
 PEOPLE = ("anna", "boris")
 TEAM = "demo"
 ZONE = "Europe/Moscow"
+ORGANISATION, OFFICE_PHONE = "Sample office", "+9996612001"
+RECIPIENTS = {"anna": ("Анна", "@anna_ivanova", "ru"), "boris": ("Boris", "+9996612003", "en")}  # the twin's people
 SANDBOX_ADMIN_TOKEN = "SANDBOX_ADMIN_TOKEN"  # noqa: S105 - the name of a variable
 
 
 @app.command()
 def connect() -> None:
-    """Install the slash commands, connect the sample people and send each today's agenda; what stands is left alone.
+    """Install the slash commands, connect the sample people, send each today's agenda, and add an organisation to Telegram.
 
-    Their status during meetings is on, which nobody else gets unasked: a newcomer is to see it happen.
+    What stands is left alone. Their status during meetings is on, which nobody else gets unasked: a newcomer is to see
+    it happen.
     """
     url, password = os.environ.get("SANDBOX_CALDAV_URL", ""), os.environ.get("SANDBOX_CALDAV_PASSWORD", "")
     if not url:
@@ -55,3 +60,24 @@ def connect() -> None:
         wiring.calendar_expansion().expand_account(connected.account_id)
         wiring.agendas().send_today(connected.subscriber_id)
         say(f"@{person} is connected; today's agenda is on its way.")
+    if os.environ.get("SANDBOX_TELEGRAM_URL"):
+        _add_organisation()
+
+
+def _add_organisation() -> None:
+    """An organisation with a number and two recipients of the loopback Telegram; signing it in is left to the newcomer."""
+    use_cases = wiring.organisations()
+    if any(one.name == ORGANISATION for one in use_cases.organisations.list_all()):
+        return
+    made = use_cases.organisations.create(ORGANISATION, OrganisationChanges(zone=ZONE), actor="sandbox")
+    api_id, api_hash = int(SANDBOX_API_ID), SANDBOX_API_HASH
+    made = use_cases.organisations.set_telegram(
+        made.id, OFFICE_PHONE, api_id=api_id, api_hash=api_hash, actor="sandbox"
+    )
+    for external_id, (name, telegram, language) in RECIPIENTS.items():
+        person = RecipientSettings(opted_in=True, telegram=telegram, name=name, language=language)
+        use_cases.recipients.put(made.id, external_id, person, actor="sandbox")
+    account = made.status.account_id
+    say(
+        f"Organisation {made.id} has a number: `python -m switchboard telegram sign-in {account}`, the page has the code."
+    )

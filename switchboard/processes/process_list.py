@@ -22,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 VALKEY_PORT = 6390
 SANDBOX_PORT = 8065
 CALDAV_PORT = 5232
+TELEGRAM_PORT = 8443
+TELEGRAM_CONTROL_PORT = 8066
+SANDBOX_API_ID, SANDBOX_API_HASH = "94575", "a3406de8d684bb1f1b9e2d2d7b3c9a10"  # the application that the twin knows
 WORKER_GRACE_S = 27.0  # workers finish what they hold within 25 s
 WEB_GRACE_S = 25.0  # it answers what is under way within 22 s
 GATEWAY_THREADS = 4  # its tasks only pass hints to its loop
@@ -114,9 +117,19 @@ class _Planner:
                 valkey_process(self._data_dir, port=port, password=secrets.valkey_password, environment=self._foreign)
             )
         reachable_only_here: dict[str, str] = {}
+        samples: dict[str, str] = {}
         if self._sandbox:
-            twins = self._twins(web_port=chosen["port"])
+            telegram_url = ""
+            if not self._has_telegram():
+                control_port, folder = self._ports.choose(TELEGRAM_CONTROL_PORT), self._data_dir / "telegram-twin"
+                telegram_url = f"http://127.0.0.1:{control_port}"
+                telegram = self._telegram_twin(folder, control_port)
+                servers.append(telegram)
+                chosen["telegram_dc_address"], chosen["telegram_dc_key"] = telegram.url, str(folder / "server.pem")
+                chosen["telegram_api_id"], chosen["telegram_api_hash"] = SANDBOX_API_ID, SANDBOX_API_HASH
+            twins = self._twins(web_port=chosen["port"], telegram_url=telegram_url)
             servers.extend(twins)
+            samples = dict(twins[0].environment)
             chosen["allowed_private_addresses"] = ",".join(
                 (*settings.allowed_private_addresses, *(f"127.0.0.1:{twin.port}" for twin in twins))
             )
@@ -134,7 +147,7 @@ class _Planner:
         environment = self._foreign | as_environment(settings) | {name.upper(): value for name, value in chosen.items()}
         own = self._own(chosen, environment)
         if self._sandbox and not settings.mattermost_url:
-            own = (*own, self._samples({**servers[-1].environment, **environment}))
+            own = (*own, self._samples({**samples, **environment}))
         return Plan((*servers, *own), chosen | reachable_only_here)
 
     def _own_port(self, field: str, port: int) -> int:
@@ -143,7 +156,26 @@ class _Planner:
             return self._ports.require(port, setting=field.upper())
         return self._ports.choose(port)
 
-    def _twins(self, *, web_port: str) -> tuple[ProcessSpec, ProcessSpec]:
+    def _has_telegram(self) -> bool:
+        """Whether the settings name an application of the real Telegram, or a data centre of one's own."""
+        return self._settings.telegram_api_id is not None or bool(self._settings.telegram_dc_address)
+
+    def _telegram_twin(self, folder: Path, control_port: int) -> ProcessSpec:
+        """It gets no secret at all and calls nobody; the gateway calls it, and the sandbox's page at the control port."""
+        port = self._ports.choose(TELEGRAM_PORT)
+        ports = ("--port", str(port), "--control-port", str(control_port))
+        return ProcessSpec(
+            name="telegram-twin",
+            argv=_python("sandbox.telegram", *ports, "--data", str(folder)),
+            environment=self._foreign,
+            phase=Phase.PREPARATION,
+            ready=PortReady(control_port),  # opened last
+            purpose="the page's Telegram (MTProto twin)",
+            url=f"127.0.0.1:{port}",
+            port=port,
+        )
+
+    def _twins(self, *, web_port: str, telegram_url: str) -> tuple[ProcessSpec, ProcessSpec]:
         """The sandbox gets no secret of ours but those that the twins themselves check; it may call our web process only."""
         mattermost_port, caldav_port = self._ports.choose(SANDBOX_PORT), self._ports.choose(CALDAV_PORT)
         environment = self._foreign | {
@@ -152,6 +184,7 @@ class _Planner:
             "SANDBOX_CALDAV_PASSWORD": self._secrets.sandbox_caldav_password,
             "SANDBOX_CALDAV_URL": f"http://127.0.0.1:{caldav_port}",
             "SANDBOX_ALLOWED_CONNECTIONS": f"127.0.0.1:{web_port}",
+            "SANDBOX_TELEGRAM_URL": telegram_url,
         }
         return (
             ProcessSpec(

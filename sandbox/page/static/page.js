@@ -512,6 +512,7 @@ stream.addEventListener("state", (event) => {
   for (const person of told.people) state.people.set(person.id, person);
   for (const entry of told.entries) if (take(entry)) state.entries.set(entry.id, entry);
   $("calendar").hidden = !told.has_calendars;
+  $("views").hidden = !told.has_telegram;
   if (told.has_calendars) loadMeetings();
   live(true, "live");
   choose(state.people.has(state.chosen) ? state.chosen : "");

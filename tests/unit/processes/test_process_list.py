@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from sandbox.telegram.twin import API_HASH, API_ID
 from switchboard.errors import ConfigError
 from switchboard.processes import generated_secrets
 from switchboard.processes.process import Phase, ProcessSpec
@@ -69,6 +70,25 @@ def test_the_twin_stands_in_only_for_a_mattermost_that_is_not_set(plan: Planner)
     assert "mattermost_url" not in real.settings
 
 
+def test_the_twin_of_telegram_stands_in_only_where_no_telegram_is_set(plan: Planner) -> None:
+    twin = plan(sandbox=True)
+    real = plan(sandbox=True, telegram_api_id=1, telegram_api_hash=SecretStr("a" * 32))
+
+    gateway = by_name(twin)["telegram"].environment
+    spec = by_name(twin)["telegram-twin"]
+    assert (
+        gateway["TELEGRAM_DC_ADDRESS"] == twin.settings["telegram_dc_address"] == spec.url == f"127.0.0.1:{spec.port}"
+    )
+    assert gateway["TELEGRAM_DC_KEY"] == twin.settings["telegram_dc_key"]
+    assert Path(gateway["TELEGRAM_DC_KEY"]).parent == Path(spec.argv[-1])
+    assert (gateway["TELEGRAM_API_ID"], gateway["TELEGRAM_API_HASH"]) == (str(API_ID), API_HASH)
+    control_port = spec.argv[spec.argv.index("--control-port") + 1]
+    assert by_name(twin)["sandbox"].environment["SANDBOX_TELEGRAM_URL"] == f"http://127.0.0.1:{control_port}"
+    assert "telegram-twin" not in by_name(real)
+    assert "TELEGRAM_DC_ADDRESS" not in by_name(real)["telegram"].environment
+    assert by_name(real)["sandbox"].environment["SANDBOX_TELEGRAM_URL"] == ""
+
+
 def test_only_the_twins_own_ports_are_excepted_from_the_guard_against_private_addresses(plan: Planner) -> None:
     made = plan(sandbox=True, allowed_private_addresses=("10.0.0.5:443",))
 
@@ -88,7 +108,7 @@ def test_the_twins_and_valkey_get_none_of_our_secrets(plan: Planner) -> None:
     made = plan(sandbox=True, environment={"PATH": "/bin", "SECRET_KEYS": "x" * 32, "MATTERMOST_TOKEN": "y"})
     ours = {"SECRET_KEYS", "ADMIN_TOKEN", "REDIS_URL", "DATABASE_URL", "FLOWER_PASSWORD", "MATTERMOST_TOKEN"}
 
-    for name in ("sandbox", "radicale", "valkey"):
+    for name in ("sandbox", "radicale", "telegram-twin", "valkey"):
         assert not ours & by_name(made)[name].environment.keys()
 
 
