@@ -22,7 +22,7 @@ from switchboard.services.files import DatabaseFileStore
 from switchboard.services.telegram.hosting import Host
 from switchboard.services.telegram.inbox import TelegramInbox
 from switchboard.services.telegram.outbox import TelegramOutbox
-from switchboard.services.telegram.outbox_rows import OutboxRows, Results, mark_read
+from switchboard.services.telegram.outbox_rows import Letter, OutboxRows, Results, Wait, mark_read
 from switchboard.services.telegram.peers import Peers
 from switchboard.services.telegram.shards import Fence
 from switchboard.texts.markdown import Message
@@ -301,7 +301,7 @@ class Dying(OutboxRows):
     at: str = ""
     dead = threading.Event()
 
-    def begin_sending(self, fence: Fence, letters: Any) -> set[int]:
+    def begin_sending(self, fence: Fence, letters: Sequence[Letter]) -> set[int]:
         self._die("before")
         ours = super().begin_sending(fence, letters)
         self._die("sending")
@@ -334,6 +334,33 @@ def test_a_gateway_that_dies_at_any_step_leaves_nothing_out_of_order_lost_or_twi
     sender.start()
     sender.wait_all()
     assert sender.got() == ["one", "two", "three"]
+
+
+class Losing(OutboxRows):
+    """The lease ends between the claim and the first send; `seen` is what had arrived when the account was opened again."""
+
+    look: Callable[[], list[str]]
+    seen: list[list[str]]
+
+    def begin(self, account_id: int, fence: Fence) -> dict[str, Wait]:
+        self.seen.append(self.look())
+        return super().begin(account_id, fence)
+
+    def begin_sending(self, fence: Fence, letters: Sequence[Letter]) -> set[int]:
+        ours = super().begin_sending(fence, letters)
+        if len(self.seen) == 1:
+            fence.leases.drop()
+        return ours
+
+
+def test_nothing_is_sent_after_the_lease_ended_not_even_what_is_being_sent(sender: Sender) -> None:
+    losing = Losing(sender.database, {"words": sender.words}, sender.clock)
+    losing.look, losing.seen = sender.got, []
+    sender.enter("one", "two")
+    sender.start(sender.outbox(losing))
+    sender.wait_all()
+    assert losing.seen[:2] == [[], []]
+    assert sender.got() == ["one", "two"]
 
 
 def test_parts_that_were_sent_are_not_sent_again(sender: Sender) -> None:
