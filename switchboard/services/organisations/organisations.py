@@ -123,6 +123,8 @@ class Organisations:
         """A new one. ConflictError where the name is taken, NotFoundError for an unknown parent."""
         values = {"support_contact": "", "zone": "UTC", "locale": "en", **_values(settings), "name": _name(name)}
         with self._database.write() as session:
+            if settings.parent_id:
+                _lock_tree(session)
             made = Organisation(parent_id=None, created_at=self._clock(), **values)
             session.add(made)
             _flush(session)
@@ -137,6 +139,8 @@ class Organisations:
         if changes.name is not None:
             values["name"] = _name(changes.name)
         with self._database.write() as session:
+            if changes.parent_id is not None:
+                _lock_tree(session)
             row = organisation(session, organisation_id, lock=True)
             for field, value in values.items():
                 setattr(row, field, value)
@@ -237,8 +241,7 @@ class Organisations:
             raise ConflictError(f"this number stands {where} with another api_hash for this api_id: give the same")
 
     def _join(self, session: Session, row: Organisation, parent_id: int) -> None:
-        """Hang it under a parent (0: none). All rows are locked, so that two changes at once make no circle."""
-        session.scalars(select(Organisation.id).order_by(Organisation.id).with_for_update()).all()
+        """Hang it under a parent (0: none). The caller has locked the tree."""
         if parent_id == 0:
             row.parent_id = None
             return
@@ -317,6 +320,11 @@ _REASONS = {
     True: "No number is set for this organisation.",
     False: "The account of its number was removed: set the number again.",
 }
+
+
+def _lock_tree(session: Session) -> None:
+    """Every organisation, in one order and before any other lock, so that two moves at once make no circle."""
+    session.scalars(select(Organisation.id).order_by(Organisation.id).with_for_update()).all()
 
 
 def _depth(session: Session, organisation_id: int) -> int:

@@ -33,6 +33,7 @@ def test_everybody_named_is_told_once_and_the_event_shows_it(house: House) -> No
     house.send()
     assert house.telegram.heads() == [("@anna", NOTICE)]
     assert house.mattermost.heads() == [("b" * 26, NOTICE)]
+    assert house.following.follow().count == 0
     assert "STOP" in house.telegram.arrived[0][1]
     assert "STOP" not in house.mattermost.arrived[0][1]
     assert "[Open the document](https://docs.example/7)" in house.mattermost.rendered[0].message.text

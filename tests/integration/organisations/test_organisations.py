@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
@@ -12,6 +13,7 @@ from sqlalchemy import select
 from switchboard.db.models import OrganisationCredential, OrganisationTelegram, TelegramAccount
 from switchboard.domain.telegram.states import AccountState
 from switchboard.errors import ConflictError, InvalidInputError, NotFoundError
+from switchboard.services.organisations.contacts import Contacts
 from switchboard.services.organisations.organisations import OrganisationChanges
 from tests.integration.organisations.house import API_HASH, API_ID, PHONE, SUPPORT, House
 
@@ -41,25 +43,26 @@ def test_a_holding_has_no_circles(house: House) -> None:
 
 @both
 def test_two_changes_at_once_make_no_circle(house: House) -> None:
-    first, second = make(house, "First"), make(house, "Second")
+    pairs = [(make(house, f"first {number}"), make(house, f"second {number}")) for number in range(8)]
     start = threading.Barrier(2)
     refused: list[ConflictError] = []
 
-    def join(child: int, parent: int) -> None:
-        start.wait()
-        try:
-            under(house, child, parent)
-        except ConflictError as error:
-            refused.append(error)
+    def join(swapped: bool) -> None:
+        for first, second in pairs:
+            start.wait()
+            try:
+                under(house, *((second, first) if swapped else (first, second)))
+            except ConflictError as error:
+                refused.append(error)
 
-    threads = [threading.Thread(target=join, args=pair) for pair in ((first, second), (second, first))]
+    threads = [threading.Thread(target=join, args=(swapped,)) for swapped in (False, True)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    parents = {house.organisations.get(one).parent_id for one in (first, second)}
-    assert len(refused) == 1
-    assert None in parents
+    assert len(refused) == len(pairs)
+    for pair in pairs:
+        assert None in {house.organisations.get(one).parent_id for one in pair}
 
 
 def test_a_holding_is_not_deeper_than_ten_levels(house: House) -> None:
@@ -205,11 +208,13 @@ def test_two_looks_at_once_tell_once(house: House) -> None:
     house.accounts.become(AccountState.SIGN_IN_AGAIN)
     start = threading.Barrier(4)
 
-    def look() -> None:
+    def look(late_s: int) -> None:
+        at = house.clock() + timedelta(seconds=late_s)
+        contacts = Contacts(house.database, house.accounts, lambda: at, support_contact=SUPPORT)
         start.wait()
-        house.contacts.watch()
+        contacts.watch()
 
-    threads = [threading.Thread(target=look) for _ in range(4)]
+    threads = [threading.Thread(target=look, args=(late_s,)) for late_s in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
