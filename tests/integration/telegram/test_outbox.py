@@ -28,6 +28,7 @@ from switchboard.services.telegram.shards import Fence
 from switchboard.texts.markdown import Message
 from tests.integration.telegram.conftest import Office, utc_now, wait_for
 
+FULL = pytest.mark.full
 AT_ONCE = Limits(0.0, 0.0)
 JPEG = bytes.fromhex("ffd8ffe000104a46494600010100000100010000ffc0000b080001000101011100ffd9")
 
@@ -266,7 +267,7 @@ def mark(sender: Sender, max_id: int) -> None:
 # --- once -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [pytest.param("lost", marks=pytest.mark.full), "cut"])
+@pytest.mark.parametrize("kind", [pytest.param("lost", marks=FULL), "cut"])
 def test_a_lost_answer_makes_no_second_message(sender: Sender, kind: Any) -> None:
     """Without the line's end the call takes its 30 s to be given up."""
     sender.twin.faults.add(kind, method="messages.sendMessage", when="after", count=1)
@@ -322,7 +323,7 @@ class KilledError(Exception):
     """Stands for a process that is no more."""
 
 
-@pytest.mark.parametrize("at", ["before", "sending", "sent"])
+@pytest.mark.parametrize("at", [pytest.param("before", marks=FULL), "sending", pytest.param("sent", marks=FULL)])
 def test_a_gateway_that_dies_at_any_step_leaves_nothing_out_of_order_lost_or_twice(sender: Sender, at: str) -> None:
     dying = Dying(sender.database, {"words": sender.words}, sender.clock)
     dying.at, dying.dead = at, threading.Event()
@@ -363,6 +364,7 @@ def test_nothing_is_sent_after_the_lease_ended_not_even_what_is_being_sent(sende
     assert sender.got() == ["one", "two"]
 
 
+@FULL
 def test_parts_that_were_sent_are_not_sent_again(sender: Sender) -> None:
     words = " ".join(f"word{number:05d}" for number in range(1100))
     sender.enter("long", formatted=Formatted(words))
@@ -450,10 +452,10 @@ def sender_key(name: str) -> str:
 @pytest.mark.parametrize(
     ("error", "word"),
     [
-        ("USER_PRIVACY_RESTRICTED", "privacy"),
         ("PRIVACY_PREMIUM_REQUIRED", "privacy"),
         ("INPUT_USER_DEACTIVATED", "deactivated"),
-        ("USER_IS_BLOCKED", "blocked_by_user"),
+        pytest.param("USER_PRIVACY_RESTRICTED", "privacy", marks=FULL),
+        pytest.param("USER_IS_BLOCKED", "blocked_by_user", marks=FULL),
     ],
 )
 def test_a_refusal_ends_the_row_with_its_reason_and_lets_the_next_go(sender: Sender, error: str, word: str) -> None:
