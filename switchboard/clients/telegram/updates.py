@@ -296,6 +296,8 @@ class Feed:
                         self._move(chat_id, pts=dialog.pts, top=dialog.top_message)
                     elif not is_channel(chat_id):
                         self._raise_top(dialog.top_message)
+                    if dialog.read_outbox_max_id:  # what was sent in this moment may be read before we listen
+                        self._facts.append(ReadFact(chat_id, dialog.read_outbox_max_id, by_us=False))
         return next(iter(self._ready()), Batch(position=self._position))
 
     async def _difference(self) -> AsyncIterator[Batch]:

@@ -183,6 +183,15 @@ def test_what_the_other_side_has_read_is_told_with_the_store_that_keeps_it(post:
         assert session.get_one(TelegramChat, (post.account.id, post.bob.id)).read_out == number
 
 
+def test_what_was_read_before_the_first_connection_listened_is_told_too(post: Post) -> None:
+    heard: list[tuple[int, int]] = []
+    number = post.twin.write_as("Ann", "Bob", "sent at once")
+    post.twin.read_as("Bob", "Ann")
+    post.open(post.inbox(mark_read=lambda _session, _account, chat, upto: heard.append((chat, upto))))
+    assert heard == [(post.bob.id, number)]
+    assert post.rows() == []
+
+
 def test_sign_in_codes_in_telegrams_own_chat_are_not_kept(post: Post) -> None:
     post.open()
     post.twin.write_as(777000, "Ann", "Login code: 12345")
