@@ -9,11 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
-from switchboard.db.models import Delivery, DeliveryState, DocumentDelivery, DocumentEvent, EventState, Recipient
+from switchboard.db.models import (
+    Delivery,
+    DeliveryState,
+    DocumentDelivery,
+    DocumentEvent,
+    EventState,
+    Recipient,
+    TelegramPeer,
+)
 from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
 from switchboard.db.repositories.organisations import telegram_of
 from switchboard.domain.organisations.templates import Purpose
@@ -96,8 +104,8 @@ class Following:
         if recipient is None:
             return []
         if delivery.state in ARRIVED:
-            if link.channel == TELEGRAM and recipient.contacted_at is None:
-                recipient.contacted_at = delivery.finished_at
+            if link.channel == TELEGRAM:
+                _remember(session, recipient, delivery)
             return [_Entry(_edit(link, delivery, now))] if event.state == EventState.PROCESSED else []
         if delivery.state == DeliveryState.DEAD and event.state == EventState.OPEN and recipient.stopped_at is None:
             return self._second(session, link, delivery, event, recipient)
@@ -181,6 +189,24 @@ def _placed(
         reason=reason,
         remind_at=remind_at,
     )
+
+
+def _remember(session: Session, recipient: Recipient, delivery: Delivery) -> None:
+    """They are no stranger any more; and who they are, so that their answers are theirs under any name they take later."""
+    if recipient.contacted_at is None:
+        recipient.contacted_at = delivery.finished_at
+    if recipient.telegram_user_id is None and recipient.telegram is not None:
+        recipient.telegram_user_id = session.scalars(
+            select(TelegramPeer.peer_id)
+            .where(TelegramPeer.account_id == account_of(delivery.subject), _has_address(recipient.telegram))
+            .order_by(TelegramPeer.seen_at.desc())
+        ).first()
+
+
+def _has_address(address: str) -> ColumnElement[bool]:
+    if address.startswith("@"):
+        return func.lower(TelegramPeer.username) == address.removeprefix("@")
+    return TelegramPeer.phone == address if address.startswith("+") else TelegramPeer.peer_id == int(address)
 
 
 def _edit(link: DocumentDelivery, delivery: Delivery, now: datetime) -> NewDelivery:

@@ -173,13 +173,6 @@ class Recipients:
             row.removed_at, row.name, row.opted_in, row.is_contact = now, "", False, False
             row.telegram = row.mattermost = row.second_channel = row.telegram_user_id = row.contacted_at = None
 
-    def identify(self, recipient_id: int, user_id: int) -> None:
-        """Remember who the address of a recipient turned out to be, so that their answers are understood."""
-        with self._database.write() as session:
-            row = session.get(Recipient, recipient_id, with_for_update=True)
-            if row is not None and row.telegram is not None and row.telegram_user_id != user_id:
-                row.telegram_user_id = user_id
-
     def hear(self, account_id: int, peer: Peer, text: str) -> Heard:
         """A private message to one of our numbers. STOP and START count for every organisation that writes from it.
 

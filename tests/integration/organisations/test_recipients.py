@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from switchboard.db.models import AuditEntry, Recipient
+from switchboard.db.models import AuditEntry, Recipient, TelegramPeer
 from switchboard.errors import ConflictError, InvalidInputError, InvalidInputsError, NotFoundError
 from switchboard.services.organisations.organisations import OrganisationChanges
 from switchboard.services.organisations.recipients import Heard, Peer, RecipientSettings, telegram_address
@@ -152,13 +152,28 @@ def test_a_person_is_known_by_phone_and_afterwards_by_id_whatever_name_they_take
     assert house.recipients.hear(house.account_id, Peer(78, "stranger"), "stop") is Heard.NOT_OURS
 
 
-def test_a_freed_username_gives_no_power_over_its_former_owner(house: House) -> None:
-    house.add("anna")
-    with house.database.read() as session:
-        recipient_id = session.scalars(select(Recipient.id)).one()
-    house.recipients.identify(recipient_id, 77)
-    assert house.recipients.hear(house.account_id, Peer(666, "anna"), "stop") is Heard.NOT_OURS
+@pytest.mark.parametrize("address", ["@anna", "+79160001122", "1077"])
+def test_who_was_reached_is_known_under_any_name_and_nobody_else_under_theirs(house: House, address: str) -> None:
+    house.add("anna", telegram=address)
+    with house.database.write() as session:  # the gateway met them when it sent
+        session.add(
+            TelegramPeer(
+                account_id=house.account_id,
+                peer_id=1077,
+                kind="user",
+                access_hash=1,
+                username="Anna",
+                phone="+79160001122",
+                name="A",
+                seen_at=NOW,
+            )
+        )
+    house.post("anna")
+    house.send()
+    freed = Peer(666, "anna", "+79160001122")
+    assert house.recipients.hear(house.account_id, freed, "stop") is Heard.NOT_OURS
     assert house.recipients.get(house.org, "anna").stopped_at is None
+    assert house.recipients.hear(house.account_id, Peer(1077, "renamed"), "stop") is Heard.STOPPED
 
 
 def test_other_answers_are_answered_once_a_day_with_whom_to_ask(house: House) -> None:
