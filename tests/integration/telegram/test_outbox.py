@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from sandbox.telegram.model import Post
-from switchboard.db.models import Delivery, DeliveryState, TelegramWait
+from switchboard.db.models import Delivery, DeliveryState, TelegramAccount, TelegramWait
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.domain.organisations.markup import Formatted, Span, Style
 from switchboard.domain.telegram.messages import Attachment, FileKind
@@ -121,6 +121,11 @@ class Sender:
                 .values(next_attempt_at=utc_now())
             )
         return True
+
+    def receives(self) -> bool:
+        """Whether the account's receiving has begun: what was before that is not told."""
+        with self.database.read() as session:
+            return session.get_one(TelegramAccount, self.account.id).pts is not None
 
     def got(self, by: str = "Bob") -> list[str]:
         return self.twin.texts(by, "Ann")
@@ -255,6 +260,7 @@ def test_a_read_receipt_brings_the_row_to_read(sender: Sender) -> None:
     sender.enter("one")
     sender.office.gateway(inbox=inbox, outbox=sender.outbox())
     sender.wait_all()
+    wait_for(sender.receives, "the first state of updates")
     sender.twin.read_as("Bob", "Ann")
     sender.wait_all(DeliveryState.READ)
 
