@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -84,7 +85,13 @@ class Ledger:
     clock: Clock
     deliveries: Deliveries
 
-    def add(self, *keys: str, subject: str | None = None, expires_at: datetime | None = None) -> list[int]:
+    def add(
+        self,
+        *keys: str,
+        subject: str | None = None,
+        expires_at: datetime | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> list[int]:
         with self.database.write() as session:
             return DeliveryRepository(session).add(
                 [
@@ -95,6 +102,7 @@ class Ledger:
                         subject=subject or key,
                         recipient="somebody",
                         expires_at=expires_at,
+                        body=body or {},
                     )
                     for key in keys
                 ],
@@ -279,6 +287,13 @@ def test_a_message_that_came_too_late_or_is_of_no_use_expires_unsent(ledger: Led
     ledger.deliveries.scan_open()
     assert ledger.states() == {"late": "EXPIRED", "gone": "EXPIRED"}
     assert ledger.channel.arrived == []
+
+
+def test_a_message_that_is_wanted_again_says_what_is_wanted_now(ledger: Ledger) -> None:
+    (made,) = ledger.add("gone", body={"subscriber_id": 1})
+    assert ledger.deliveries.send("test", [made]).expired == 1
+    assert ledger.add("gone", body={"subscriber_id": 2}) == [made]
+    assert ledger.row("gone").body == {"subscriber_id": 2}
 
 
 def test_two_senders_at_once_never_send_the_same_message(ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ worked on (`version`). A newer wish finds the row held and is taken up by the sa
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,7 +69,12 @@ def ask(session: Session, wish: Wish, now: datetime) -> int:
     ).one_or_none()
     if row is None:
         row = CalendarAnswer(
-            subscriber_id=wish.subscriber_id, uid=wish.uid, recurrence_id=wish.recurrence_id, version=0
+            subscriber_id=wish.subscriber_id,
+            uid=wish.uid,
+            recurrence_id=wish.recurrence_id,
+            version=0,
+            # SQLite gives ids of deleted rows again: whoever still works on one must not take another for it.
+            fence=secrets.randbelow(1 << 30),
         )
         session.add(row)
     row.partstat, row.state, row.reason = wish.partstat, AnswerState.WAITING, None

@@ -102,20 +102,14 @@ class DeliveryRepository:
             for new in deliveries
         ]
         made = {row.key: row.id for row in insert_new(self._session, Delivery, rows, Delivery.id, Delivery.key)}
-        revived: list[int] = []
-        known: dict[datetime | None, list[str]] = {}
-        for new in deliveries:
-            if new.key not in made:
-                known.setdefault(new.not_before, []).append(new.key)
-        for not_before, keys in known.items():
-            revived += self._revive(keys, now, not_before)
-        return sorted([*made.values(), *revived])
+        return sorted([*made.values(), *self._revive([new for new in deliveries if new.key not in made], now)])
 
-    def _revive(self, keys: Sequence[str], now: datetime, not_before: datetime | None) -> list[int]:
-        """Bring expired rows that are still of use back to PENDING; return their ids."""
+    def _revive(self, deliveries: Sequence[NewDelivery], now: datetime) -> list[int]:
+        """Bring expired rows that are still of use back to PENDING, as they are wanted now; return their ids."""
         revived: list[int] = []
-        for some in portions(keys, MAX_PARAMETERS // 2):
-            revived += self._session.scalars(
+        wanted = {new.key: new for new in deliveries}
+        for some in portions(list(wanted), MAX_PARAMETERS // 2):
+            found = self._session.execute(
                 update(Delivery)
                 .where(
                     Delivery.key.in_(some),
@@ -123,16 +117,25 @@ class DeliveryRepository:
                     Delivery.body.is_not(None),
                     or_(Delivery.expires_at.is_(None), Delivery.expires_at > now),
                 )
-                .values(
-                    state=DeliveryState.PENDING,
-                    claimed_until=not_before,
-                    next_attempt_at=not_before or now,
-                    finished_at=None,
-                    reason=None,
-                )
-                .returning(Delivery.id)
+                .values(state=DeliveryState.PENDING, finished_at=None, reason=None)
+                .returning(Delivery.id, Delivery.key)
                 .execution_options(synchronize_session=False)
-            )
+            ).all()
+            for row in found:
+                new = wanted[row.key]
+                # The body names rows that may be others by now: a calendar that was disconnected and connected again.
+                self._session.execute(
+                    update(Delivery)
+                    .where(Delivery.id == row.id)
+                    .values(
+                        body=dict(new.body),
+                        expires_at=new.expires_at,
+                        claimed_until=new.not_before,
+                        next_attempt_at=new.not_before or now,
+                    )
+                    .execution_options(synchronize_session=False)
+                )
+            revived += [row.id for row in found]
         return revived
 
     def claim(
