@@ -108,7 +108,9 @@ class SignIns:
                 return row is None or row.answered_number >= number or row.request_number > number
 
         view = self._accounts.wait(account_id, answered, seconds=seconds)
-        return view if view is not None and answered(view) else None
+        if view is None or not answered(view):
+            return None
+        return self._accounts.get(account_id)  # the view was read before the answer was seen
 
     def _rows(self, session: Session, account_id: int) -> tuple[TelegramAccount, TelegramSignIn | None]:
         account = session.get(TelegramAccount, account_id, with_for_update=True)
