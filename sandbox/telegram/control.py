@@ -20,6 +20,7 @@ import dataclasses
 import json
 from typing import Any
 
+from telethon.tl import types
 from tornado import web
 from tornado.routing import URLSpec
 
@@ -31,6 +32,15 @@ from sandbox.telegram.world import SERVICE_ID, UnknownNameError
 
 Json = dict[str, Any]
 PREFIX = "/_sandbox/telegram"
+_FORMATS = {
+    types.MessageEntityBold: "b",
+    types.MessageEntityItalic: "i",
+    types.MessageEntityUnderline: "u",
+    types.MessageEntityStrike: "s",
+    types.MessageEntityCode: "code",
+    types.MessageEntityPre: "code",
+    types.MessageEntityTextUrl: "a",
+}
 
 
 def person_json(person: Person) -> Json:
@@ -57,6 +67,11 @@ def post_json(twin: TelegramTwin, person: Person, post: Post) -> Json:
         "out": post.sender_id == person.id,
         "date": post.date,
         "text": post.text,
+        "formats": [  # in UTF-16 units, as Telegram and JavaScript count
+            {"tag": tag, "offset": one.offset, "length": one.length, "url": getattr(one, "url", "")}
+            for one in post.entities
+            if (tag := _FORMATS.get(type(one)))
+        ],
         "edited": bool(post.edit_date),
         "read": post.sender_id == person.id and number <= world.dialog(person.id, place).read_out,
         "action": type(post.action).__name__ if post.action is not None else "",

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,20 @@ from sandbox.caldav import running_radicale
 from sandbox.mattermost import MattermostTwin
 from sandbox.page import page_routes
 from sandbox.page.feed import changes_since
+from switchboard.processes.ports import PortChooser
+from switchboard.processes.process import PortReady
 
 BOT_TOKEN = "b" * 26
 
 
 @contextlib.contextmanager
 def running_page(**options: Any) -> Iterator[MattermostTwin]:
-    desk = options.pop("desk", None)
+    desk, telegram_url = options.pop("desk", None), options.pop("telegram_url", "")
     original = MattermostTwin.start
 
     class WithPage(MattermostTwin):
         def start(self, port: int = 0) -> None:
-            self.add_routes([*page_routes(self, desk)])
+            self.add_routes([*page_routes(self, desk, telegram_url)])
             original(self, port)
 
     with WithPage.running(**options) as twin:
@@ -70,7 +72,7 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
         page = requests.get(f"{twin.url}/", timeout=5)
         assert "script-src 'self'" in page.headers["Content-Security-Policy"]
         assert "default-src 'none'" in page.headers["Content-Security-Policy"]
-        for name in ("page.js", "page.css"):
+        for name in ("page.js", "telegram.js", "page.css"):
             file = requests.get(f"{twin.url}/_sandbox/{name}", timeout=5)
             assert file.status_code == 200
             assert "https://" not in file.text.replace("https?://", "")
@@ -212,3 +214,68 @@ def test_a_restarted_sandbox_knows_its_people_bots_and_posts(tmp_path: Path) -> 
         assert found["order"] == [post]
     assert (tmp_path / "mattermost.jsonl").stat().st_mode & 0o077 == 0
     assert (tmp_path / "tokens.json").stat().st_mode & 0o077 == 0
+
+
+@contextlib.contextmanager
+def telegram_process(folder: Path) -> Iterator[str]:
+    """The twin of Telegram as `run` starts it; gives the address of its side door."""
+    ports = PortChooser(any_free=True)
+    port, control_port = ports.choose(0), ports.choose(0)
+    arguments = ("--port", str(port), "--control-port", str(control_port), "--data", str(folder))
+    process = subprocess.Popen((sys.executable, "-m", "sandbox.telegram", *arguments), cwd=Path(__file__).parents[2])
+    try:
+        eventually(PortReady(control_port).is_ready)
+        yield f"http://127.0.0.1:{control_port}"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=10)
+
+
+def eventually(holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_people_of_the_loopback_telegram_write_to_each_other_and_read_on_the_page(tmp_path: Path) -> None:
+    with telegram_process(tmp_path) as door, running_page(telegram_url=door) as twin:
+        url = f"{twin.url}/_sandbox/telegram"
+        seen = requests.get(url, timeout=10).json()
+        ids = {person["username"]: person["id"] for person in seen["people"]}
+        phones = {person["username"]: person["phone"] for person in seen["people"]}
+        assert seen["sample_passwords"] == {phones["office_demo"]: "sandbox"}
+        office, anna = ids["office_demo"], ids["anna_ivanova"]
+
+        written = {"as": office, "chat": anna, "text": "hello"}
+        assert requests.post(f"{url}/messages", json=written, timeout=10).ok
+        [chat] = requests.get(url, params={"as": anna}, timeout=10).json()["chats"]
+        assert (chat["id"], chat["unread"]) == (office, 1)
+        sender = {"as": office, "chat": anna}
+        assert not requests.get(url, params=sender, timeout=10).json()["messages"][0]["read"]
+        assert requests.post(f"{url}/reads", json={"as": anna, "chat": office}, timeout=10).ok
+        [message] = requests.get(url, params=sender, timeout=10).json()["messages"]
+        assert (message["text"], message["out"], message["read"]) == ("hello", True, True)
+
+        refused = requests.post(f"{url}/messages", json={**written, "chat": "nobody at all"}, timeout=10)
+        assert refused.status_code == 400
+        assert "nobody at all" in refused.json()["error"]
+
+
+def test_another_site_cannot_use_the_loopback_telegram_through_a_browser(tmp_path: Path) -> None:
+    with telegram_process(tmp_path) as door, running_page(telegram_url=door) as twin:
+        foreign = {"Origin": "https://evil.example"}
+        for base in (door, twin.url):
+            address = f"{base}/_sandbox/telegram"
+            assert requests.get(f"{address}", headers=foreign, timeout=10).status_code == 403
+            assert requests.get(f"{address}", headers={"Host": "evil.example:80"}, timeout=10).status_code == 403
+        assert requests.get(f"{door}/_sandbox/telegram", timeout=10).status_code == 200
+
+
+def test_the_page_says_when_the_loopback_telegram_is_absent_or_down() -> None:
+    with running_page() as twin:
+        assert first_events(twin.url, 1)[0][1]["has_telegram"] is False
+        assert requests.get(f"{twin.url}/_sandbox/telegram", timeout=10).status_code == 404
+    with running_page(telegram_url="http://127.0.0.1:1") as twin:
+        answer = requests.get(f"{twin.url}/_sandbox/telegram", timeout=10)
+        assert (answer.status_code, answer.json()["error"]) == (502, "The twin of Telegram does not answer")

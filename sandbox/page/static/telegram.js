@@ -71,15 +71,28 @@ function tgDrawChats(chats) {
   $("tg-chats-title").hidden = !items.length;
 }
 
-function tgWords(text) {
+function tgLink(text, address) {
+  const link = el("a", "", text);
+  if (/^https?:\/\//.test(address)) link.href = address;
+  link.target = "_blank";
+  link.rel = "noopener noreferrer";
+  return link;
+}
+
+// The text, cut wherever a format begins or ends; each piece gets all formats that cover it.
+function tgWords(text, formats) {
   const words = el("p", "text");
-  for (const part of text.split(/(https?:\/\/[^\s)]+)/)) {
-    if (!/^https?:\/\//.test(part)) { words.append(part); continue; }
-    const link = el("a", "", part);
-    link.href = part;
-    link.target = "_blank";
-    link.rel = "noopener noreferrer";
-    words.append(link);
+  const bare = [...text.matchAll(/https?:\/\/[^\s)]+/g)].map((one) => ({tag: "a", offset: one.index, length: one[0].length, url: one[0]}));
+  const all = [...formats, ...bare];
+  const cuts = [...new Set([0, text.length, ...all.flatMap((one) => [one.offset, one.offset + one.length])])].sort((one, other) => one - other);
+  for (let i = 0; i + 1 < cuts.length; i++) {
+    let piece = document.createTextNode(text.slice(cuts[i], cuts[i + 1]));
+    for (const one of all.filter((each) => each.offset <= cuts[i] && each.offset + each.length >= cuts[i + 1])) {
+      const around = one.tag === "a" ? tgLink("", one.url) : el(one.tag);
+      around.append(piece);
+      piece = around;
+    }
+    words.append(piece);
   }
   return words;
 }
@@ -89,7 +102,7 @@ function tgBubble(message) {
   const block = el("article", `bubble ${message.out ? "out" : ""}`);
   if (!message.out) block.append(el("b", "", message.name));
   if (message.media) block.append(el("p", "muted", message.media));
-  if (message.text) block.append(tgWords(message.text));
+  if (message.text) block.append(tgWords(message.text, message.formats));
   const buttons = el("div", "buttons");
   for (const one of message.buttons.flat()) {
     const button = el("button", "small", one.text);
