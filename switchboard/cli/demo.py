@@ -39,7 +39,7 @@ def demo(*, as_json: Annotated[bool, typer.Option("--json", help="End with one J
 
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="switchboard-demo-") as folder:
-        _say("Starting Valkey, web, workers, beat, Flower, Radicale and a twin of Mattermost ...")
+        _say("Starting Valkey, web, workers, beat, Flower, Radicale and twins of Mattermost and Telegram ...")
         environment = {"SANDBOX_SAMPLES": "empty", "CALENDAR_POLL_SECONDS": "15"}
         with Stack.start(Path(folder), sandbox=True, environment=environment) as stack:
             os.environ.update(stack.environment)
