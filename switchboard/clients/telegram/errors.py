@@ -180,7 +180,7 @@ def translate(error: BaseException, *, method: str, effect: bool) -> Switchboard
         return PeerFloodError(f"Telegram limits {method} with strangers")
     if kind is errors.SessionPasswordNeededError:
         return PasswordNeededError("the account has a password")
-    if kind is errors.RandomIdDuplicateError:
+    if kind in (errors.RandomIdDuplicateError, AlreadySentError):
         return AlreadySentError(f"{method} was done before")
     if isinstance(error, errors.RPCError):
         return _refused(error, method=method) or lost

@@ -17,8 +17,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from telethon import TelegramClient, functions
+from telethon.errors import RandomIdDuplicateError
 from telethon.tl import types
 
+from switchboard.clients.telegram.errors import AlreadySentError
 from switchboard.clients.telegram.facts import (
     channel_chat_id,
     chat_id_of,
@@ -50,7 +52,10 @@ _log = get_logger(__name__)
 
 
 class Client(TelegramClient):  # type: ignore[misc]
-    """Telethon's client, which leaves every update in its queue."""
+    """Telethon's client, which leaves every update in its queue, and takes a repeated random_id for an answer."""
+
+    async def _call(self, sender: Any, request: Any, *options: Any, **named: Any) -> Any:
+        return await super()._call(_Sender(sender), request, *options, **named)
 
     async def _update_loop(self) -> None:
         """Nothing: a `Feed` reads the queue."""
@@ -66,6 +71,27 @@ class Client(TelegramClient):  # type: ignore[misc]
         while len(found) < AT_ONCE and not queue.empty():
             found.append(queue.get_nowait())
         return found
+
+
+class _Sender:
+    """Telethon's sender. RANDOM_ID_DUPLICATE has the code 500, which Telethon takes for trouble at the server: it would wait
+    2 s, ask again, and wait once more. Here it is AlreadySentError at once.
+    """
+
+    def __init__(self, sender: Any) -> None:
+        self._sender = sender
+
+    def send(self, request: Any, *, ordered: bool = False) -> Any:
+        """An awaitable answer, or a list of them for a list."""
+        answer = self._sender.send(request, ordered=ordered)
+        return answer if isinstance(answer, list) else self._answered(answer)
+
+    @staticmethod
+    async def _answered(answer: Any) -> Any:
+        try:
+            return await answer
+        except RandomIdDuplicateError:
+            raise AlreadySentError("it was done before") from None
 
 
 @dataclass(frozen=True, slots=True)
