@@ -148,11 +148,11 @@ def mattermost_channel() -> MattermostChannel:
 
 @cache
 def deliveries() -> ledger.Deliveries:
-    """The delivery ledger with every channel and renderer."""
-    channel = mattermost_channel()
+    """The delivery ledger with every channel that is configured; what goes over Telegram is sent by its gateway."""
+    channels = [mattermost_channel()] if settings().mattermost_url else []
     return ledger.Deliveries(
         database(),
-        channels={channel.name: channel},
+        channels={channel.name: channel for channel in channels},
         renderers=renderers(),
         clock=utc_now,
     )

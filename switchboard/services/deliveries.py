@@ -16,7 +16,7 @@ from switchboard.db.engine import Database
 from switchboard.db.models import DeliveryState
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, Swept
 from switchboard.domain.portions import portions
-from switchboard.errors import AuthError, PermanentError, TransientError, UncertainError
+from switchboard.errors import AuthError, ConfigError, PermanentError, TransientError, UncertainError
 from switchboard.logs import get_logger
 from switchboard.services.channels.channel import Channel, Obsolete, Postponed, Rendered, Renderer
 
@@ -91,7 +91,7 @@ class Deliveries:
 
     def send(self, channel_name: str, ids: Sequence[int]) -> SendReport:
         """Send those of `ids` that are due and free. Idempotent: a second call finds nothing to claim."""
-        channel = self._channels[channel_name]
+        channel = self._channel(channel_name)
         stop_at = self._clock() + SEND_BUDGET
         with self._database.write() as session:
             claimed = DeliveryRepository(session).claim(
@@ -111,7 +111,7 @@ class Deliveries:
 
     def look_up(self, channel_name: str, ids: Sequence[int]) -> SendReport:
         """Ask the remote about UNCERTAIN messages: found ones are SENT, absent ones wait to be sent again."""
-        channel = self._channels[channel_name]
+        channel = self._channel(channel_name)
         stop_at = self._clock() + SEND_BUDGET
         report = SendReport()
         with self._database.write() as session:
@@ -129,6 +129,11 @@ class Deliveries:
                 break  # the claim ends by itself and the next scan goes on
             self._look_up_one(channel, delivery, report)
         return report
+
+    def _channel(self, name: str) -> Channel:
+        if name not in self._channels:
+            raise ConfigError(f"the channel {name} is not configured: its messages wait")
+        return self._channels[name]
 
     def _send_chunk(
         self, channel: Channel, chunk: Sequence[ClaimedDelivery], stop_at: datetime, report: SendReport

@@ -22,6 +22,7 @@ from switchboard import wiring
 from switchboard.cli.main import main
 from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount, CalendarSubscriber, Delivery
+from switchboard.errors import ConfigError
 from switchboard.settings import environment_names
 from tests.servers import ROOT, free_port
 
@@ -451,3 +452,15 @@ def test_accounts_can_be_looked_after_while_mattermost_is_not_configured(
     found = {line["name"]: line["verdict"] for line in json.loads(run("doctor", "--json").out)}
     assert (found["mattermost"], found[f"calendar account {account} (anna)"]) == ("not configured", "ok")
     assert "MATTERMOST_URL" in run("calendar", "connect", radicale.url, "anna", "@anna").err
+
+
+def test_the_ledger_is_swept_while_no_channel_is_configured(environment: Callable[[str, str], None]) -> None:
+    environment("MATTERMOST_URL", "")
+    environment("MATTERMOST_TOKEN", "")
+    forget_services()
+    try:
+        assert wiring.deliveries().scan_open().to_send == {}
+        with pytest.raises(ConfigError, match="mattermost is not configured"):
+            wiring.deliveries().send("mattermost", [1])
+    finally:
+        forget_services()
