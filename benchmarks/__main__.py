@@ -18,6 +18,9 @@ BENCHMARKS = {
     "reminder_scan": "100 due reminders among 10,000 and among 1,000,000: growth of the scan's time",
     "diff_storm": "a shared calendar of 500 meetings moved by an hour: one message for each of 200 subscribers",
     "reminder_fanout": "10,000 reminders due in one minute, against the bare HTTP posts",
+    "telegram_send": "document events from the POST to Telegram, against a program that connects for each message",
+    "telegram_receive": "updates a second into the database, 50 accounts",
+    "gateway_scale": "memory and processor of an idle Telegram account at 10, 100, 500 of them; take-over after a kill",
 }
 
 
