@@ -170,7 +170,7 @@ class _Planner:
             environment=self._foreign,
             phase=Phase.PREPARATION,
             ready=PortReady(control_port),  # opened last
-            purpose="the page's Telegram (MTProto twin)",
+            purpose="Telegram twin, on the page",
             url=f"127.0.0.1:{port}",
             port=port,
         )
@@ -193,7 +193,7 @@ class _Planner:
                 environment=environment,
                 phase=Phase.PREPARATION,
                 ready=PortReady(mattermost_port),
-                purpose="what people see (Mattermost twin)",
+                purpose="the page, and Mattermost twin",
                 url=f"http://127.0.0.1:{mattermost_port}",
                 port=mattermost_port,
             ),
