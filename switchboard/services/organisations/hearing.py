@@ -26,4 +26,5 @@ class Hearing:
         if known is not None and known.kind == "bot":
             return
         username, phone = (known.username, known.phone) if known is not None else (None, None)
-        self._recipients.hear(message.account_id, Peer(message.chat_id, username, phone), message.text or "")
+        peer = Peer(message.chat_id, username, phone)
+        self._recipients.hear(message.account_id, peer, message.text or "", once=f"message {message.id}")

@@ -173,11 +173,12 @@ class Recipients:
             row.removed_at, row.name, row.opted_in, row.is_contact = now, "", False, False
             row.telegram = row.mattermost = row.second_channel = row.telegram_user_id = row.contacted_at = None
 
-    def hear(self, account_id: int, peer: Peer, text: str) -> Heard:
+    def hear(self, account_id: int, peer: Peer, text: str, *, once: str = "") -> Heard:
         """A private message to one of our numbers. STOP and START count for every organisation that writes from it.
 
-        The answer stands in the ledger afterwards, once for a message that is heard twice at the same state; anything but STOP
-        and START is answered once a day. NOT_OURS: the person is nobody's recipient, and nothing was done.
+        The answer stands in the ledger afterwards. `once` names the message: heard again, even after later ones, it gets no
+        second answer. Anything but STOP and START is answered once a day. NOT_OURS: the person is nobody's recipient, and
+        nothing was done.
         """
         word, now = meaning(text), self._clock()
         with self._database.write() as session:
@@ -195,7 +196,7 @@ class Recipients:
                 row.updated_at = now
                 _audit(session, row, f"recipient.{word}", "recipient", now)
             if changed:
-                _answer(session, account_id, changed, str(word), now.isoformat(), now)
+                _answer(session, account_id, changed, str(word), once or now.isoformat(), now)
         return Heard.STOPPED if word is Word.STOP else Heard.STARTED
 
     def _values(self, settings: RecipientSettings) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import update
 
 from switchboard.db.engine import Database
+from switchboard.db.models import TelegramMessage
 from switchboard.db.repositories.telegram_inbox import InboxRepository
 from switchboard.db.repositories.telegram_peers import PeerRepository
 from switchboard.domain.telegram.facts import Batch, MessageFact
@@ -55,6 +57,19 @@ def test_a_private_message_is_heard_from_whoever_our_peers_say_it_is(ear: Ear) -
 def test_stop_and_start_count_in_the_order_in_which_they_were_written(ear: Ear) -> None:
     ear.meet()
     assert not ear.hear(STOP, replace(STOP, message_id=2, text="START"))
+
+
+def test_what_is_handled_again_after_a_kill_is_answered_once(ear: Ear) -> None:
+    ear.meet()
+    ear.hear(STOP, replace(STOP, message_id=2, text="START"), replace(STOP, message_id=3, text="stop"))
+    answered = [row.key for row in ear.house.rows()]
+    assert len(answered) == 3
+    with ear.database.write() as session:  # as if it had been killed before it could say that they were handled
+        session.execute(update(TelegramMessage).values(state="received"))
+    ear.house.clock.forward(seconds=90)
+    assert ear.handling.handle(ear.house.account_id) == 3
+    assert [row.key for row in ear.house.rows()] == answered
+    assert ear.house.recipients.get(ear.house.org, "anna").stopped_at is not None
 
 
 def test_nobody_is_heard_in_groups_by_edits_or_from_ourselves(ear: Ear) -> None:
