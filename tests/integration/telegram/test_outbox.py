@@ -283,6 +283,8 @@ def test_a_lost_answer_makes_no_second_message(sender: Sender, kind: Any) -> Non
     wait_for(lambda: sender.make_due() and set(sender.states()) == {"SENT"}, "all to be sent")
     assert sender.got() == ["one", "two", "three"]
     assert not (sender.row(keys[0]).remote_id or ":0").endswith(":0")
+    calls = sender.twin.call(lambda: sender.twin.server.calls["messages.sendMessage"])
+    assert calls == 4, "Telegram says in one answer that it has the message already"
 
 
 def test_a_row_older_than_telegrams_memory_is_looked_for_in_the_chat(sender: Sender) -> None:
