@@ -153,7 +153,7 @@ class Mail:
     def settle(self) -> None:
         """Let beat's scan come until nothing is under way."""
         wanted = self._greetings + self._people * self.written
-        end, scan_at = time.monotonic() + 3 * WAIT_S, 0.0
+        end, scan_at = time.monotonic() + 2 * WAIT_S, 0.0
         while self.stored() < wanted or self._waiting() or self._open():
             if time.monotonic() > end:
                 log = self.gateways.log.read_text(encoding="utf-8", errors="replace")[-5000:]
