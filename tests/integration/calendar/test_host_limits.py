@@ -24,7 +24,7 @@ from switchboard.deadlines import DeadlinePassedError, deadline_in
 from switchboard.errors import LockBusyError
 from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest, Person, ServerBusyError
 from switchboard.services.calendar.polling import PollOutcome
-from tasks.calendar.accounts import poll
+from tasks.calendar import accounts as account_tasks
 from tests.integration.calendar.test_polling import BOX, PERIOD_S, Desk, event
 from tests.servers import ROOT, dies_with_parent, free_port, running_valkey
 
@@ -349,4 +349,4 @@ def test_connections_of_every_process_take_their_turns_in_redis() -> None:
 @pytest.mark.usefixtures("deployment")
 def test_an_account_is_polled_by_one_worker_at_a_time() -> None:
     with wiring.locks().require("calendar-account:7"), pytest.raises(LockBusyError):
-        poll.run(account_id=7)
+        account_tasks.poll.run(account_id=7)
