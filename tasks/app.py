@@ -44,7 +44,10 @@ TASK_MODULES = (
     "tasks.telegram.inbox",
     "tasks.upkeep.retention",
 )
-QUEUE_BY_TASK = {"calendar.occurrences.expand": "expansion"}  # all others: the first part of their name
+QUEUE_BY_TASK = {  # all others: the first part of their name
+    "calendar.occurrences.expand": "expansion",
+    "telegram.inbox.scan_waiting": "upkeep",  # beat sends it, and where no gateway runs nobody would ever take it away
+}
 
 VISIBILITY_TIMEOUT_S = 600
 PUBLISH_TIMEOUT_S = 1.0  # a web request waits for a broker that hangs three times this at most (measured)

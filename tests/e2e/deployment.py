@@ -63,11 +63,7 @@ from tests.e2e.calendar_servers import PASSWORD, PEOPLE, CalendarServer
 from tests.servers import ROOT, ValkeyServer, dies_with_parent
 
 SECRET_KEY = "a-secret-key-of-the-tests-0123456789"
-TICK = tuple(
-    str(entry["task"])
-    for entry in SCHEDULE.values()
-    if int(entry.get("every_s", 3600)) <= 60 and not str(entry["task"]).startswith("telegram.")  # no gateway runs here
-)
+TICK = tuple(str(entry["task"]) for entry in SCHEDULE.values() if int(entry.get("every_s", 3600)) <= 60)
 POLLS, AGENDAS, REMINDERS, CHANGES, LEDGER, STATUSES, ANSWERS = (
     "calendar.accounts.scan_due",
     "calendar.agendas.scan_due",
