@@ -17,6 +17,7 @@ from tests.servers import ROOT
 COMMAND = (sys.executable, "-m", "switchboard", "demo", "--json")
 
 
+@pytest.mark.full  # it waits for a real reminder, which other e2e tests do not have to
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_demo_ends_with_one_agenda_one_reminder_and_no_process(tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def test_a_prefork_worker_ends_within_25_seconds_of_sigterm_and_leaves_no_child(
         assert client.llen("expansion") == 1
 
 
+@pytest.mark.full  # test_exactly_once has two beats too
 @pytest.mark.slow
 def test_two_beats_tick_once_and_the_second_goes_on_when_the_first_is_killed(cluster: Cluster) -> None:
     cluster.worker()

@@ -315,6 +315,7 @@ def test_the_doctor_finds_everything_working_and_warns_of_a_missing_worker(run: 
         "slash commands": "warning",
         "custom statuses": "warning",
         f"calendar account {account} (anna)": "ok",
+        "telegram gateway": "not configured",
     }
     assert "ok" in run("doctor").out
 
@@ -370,6 +371,7 @@ def test_the_doctor_says_what_does_not_work_and_tries_the_rest(
     result = run("doctor", "--json")
     found = {line["name"]: line for line in json.loads(result.out)}
     assert result.status == 1
+    assert found.pop("telegram gateway")["verdict"] == "not configured"
     assert {line["verdict"] for line in found.values()} == {"failed"}
     assert "MATTERMOST_TOKEN" in found["mattermost"]["detail"]
     assert all(line["detail"] and line["advice"] for line in found.values())

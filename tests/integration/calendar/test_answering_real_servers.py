@@ -96,7 +96,13 @@ def test_an_answer_lands_and_a_change_made_meanwhile_stays(sqlite_url: str, serv
     polling.poll(connected.account_id)
     expansion.expand_account(connected.account_id)
     with database.write() as session:
-        body = {"subscriber_id": connected.subscriber_id, "uid": meeting.uid, "recurrence_id": ""}
+        body = {
+            "subscriber_id": connected.subscriber_id,
+            "uid": meeting.uid,
+            "recurrence_id": "",
+            "start": meeting.start.isoformat(),
+            "minutes": 10,
+        }
         DeliveryRepository(session).add(
             [NewDelivery("mattermost", reminder_service.KIND, "k", "s", "u-anna", body)], NOW
         )
