@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -20,6 +19,8 @@ from typing import Any, Literal, get_args
 from tornado import httputil, web
 from tornado.concurrent import Future
 from tornado.routing import URLSpec
+
+from sandbox.fault_rules import FaultRules, Rule
 
 CONTROL_PREFIX = "/_sandbox/"
 
@@ -33,7 +34,7 @@ _LOGIN_PAGE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Rule):
     """One rule. The oldest matching one acts; `count` uses later it is gone (None: until it is removed).
 
     kind         rate_limit  429 before the effect, `retry_after_s` in the headers
@@ -49,12 +50,9 @@ class Fault:
     method: str = "*"
     path: str = "*"
     when: When = "before"
-    count: int | None = None
     seconds: float = 1.0
     status: int = 500
     retry_after_s: int = 1
-    id: int = 0
-    hits: int = 0
 
     def matches(self, method: str, path: str) -> bool:
         return self.method in {"*", method} and fnmatchcase(path, self.path)
@@ -97,56 +95,25 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-class FaultBook:
+class FaultBook(FaultRules[Fault]):
     """The faults that are on, in order, and how often each acted. Safe to use from a test's thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._faults: list[Fault] = []
-        self._last_id = 0
+        super().__init__()
         self.fired = 0
 
     def add(self, kind: Kind, **wanted: Any) -> Fault:
         """Switch a fault on; fields as in `Fault`. Raises InvalidFaultError."""
-        fault = parse_fault({"kind": kind, **wanted})
-        with self._lock:
-            self._last_id += 1
-            fault = dataclasses.replace(fault, id=self._last_id)
-            self._faults.append(fault)
-        return fault
-
-    def remove(self, fault_id: int) -> bool:
-        """Switch one off; False when it is not on (any more)."""
-        with self._lock:
-            before = len(self._faults)
-            self._faults = [fault for fault in self._faults if fault.id != fault_id]
-            return len(self._faults) < before
-
-    def clear(self) -> None:
-        with self._lock:
-            self._faults = []
-
-    def listing(self) -> list[Fault]:
-        with self._lock:
-            return list(self._faults)
+        return self._add(parse_fault({"kind": kind, **wanted}))
 
     def take(self, method: str, path: str) -> Fault | None:
         """The fault that acts on this request, counted; None for nearly all."""
-        if not self._faults or path.startswith(CONTROL_PREFIX):
+        if path.startswith(CONTROL_PREFIX):
             return None
-        with self._lock:
-            for index, fault in enumerate(self._faults):
-                if fault.matches(method, path):
-                    self.fired += 1
-                    used = dataclasses.replace(fault, hits=fault.hits + 1)
-                    if used.count is not None and used.hits >= used.count:
-                        del self._faults[index]
-                    else:
-                        self._faults[index] = used
-                    break
-            else:
-                return None
-        return used
+        return self._use(lambda fault: fault.matches(method, path))
+
+    def _note(self, used: Fault) -> None:
+        self.fired += 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,13 @@ answer (with the line, or alone), and pushes that nobody asked for, so it has a 
 
 from __future__ import annotations
 
-import dataclasses
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
 
+from sandbox.fault_rules import FaultRules, Rule
 from sandbox.telegram.errors import code_of
 
 Kind = Literal["error", "slow", "cut", "lost", "mute"]
@@ -28,7 +27,7 @@ ENDS_SESSION = {
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(Rule):
     """One rule. The oldest matching one acts; `count` uses later it is gone (None: until it is removed).
 
     kind      error  `name` (`FLOOD_WAIT_30`, `PEER_FLOOD`, `RPC_CALL_FAIL`, `SESSION_REVOKED` ...), before or after the effect
@@ -45,10 +44,7 @@ class Fault:
     account: int = 0
     name: str = ""
     when: When = "before"
-    count: int | None = None
     seconds: float = 1.0
-    id: int = 0
-    hits: int = 0
 
 
 class InvalidFaultError(ValueError):
@@ -80,58 +76,26 @@ def parse_fault(wanted: Mapping[str, Any]) -> Fault:
     return Fault(**wanted)
 
 
-class FaultBook:
+class FaultBook(FaultRules[Fault]):
     """The faults that are on, in order, and how often each acted. Safe to use from a test's thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._faults: list[Fault] = []
-        self._last_id = 0
+        super().__init__()
         self.fired: Counter[str] = Counter()  # by kind, or by the error's name
 
     def add(self, kind: Kind, **wanted: Any) -> Fault:
         """Switch a fault on; fields as in `Fault`. Raises InvalidFaultError."""
-        fault = parse_fault({"kind": kind, **wanted})
-        with self._lock:
-            self._last_id += 1
-            fault = dataclasses.replace(fault, id=self._last_id)
-            self._faults.append(fault)
-        return fault
-
-    def remove(self, fault_id: int) -> bool:
-        """Switch one off; False when it is not on (any more)."""
-        with self._lock:
-            before = len(self._faults)
-            self._faults = [fault for fault in self._faults if fault.id != fault_id]
-            return len(self._faults) < before
-
-    def clear(self) -> None:
-        with self._lock:
-            self._faults = []
-
-    def listing(self) -> list[Fault]:
-        with self._lock:
-            return list(self._faults)
+        return self._add(parse_fault({"kind": kind, **wanted}))
 
     def take(self, method: str, account: int) -> Fault | None:
         """The fault that acts on this request, counted; None for nearly all."""
-        return self._take(account, lambda fault: fault.kind != "mute" and fnmatchcase(method, fault.method))
+        return self._use(
+            lambda fault: fault.account in {0, account} and fault.kind != "mute" and fnmatchcase(method, fault.method)
+        )
 
     def mutes(self, account: int) -> bool:
         """Whether this push to the account is held back, counted."""
-        return self._take(account, lambda fault: fault.kind == "mute") is not None
+        return self._use(lambda fault: fault.account in {0, account} and fault.kind == "mute") is not None
 
-    def _take(self, account: int, fits: Any) -> Fault | None:
-        if not self._faults:
-            return None
-        with self._lock:
-            for index, fault in enumerate(self._faults):
-                if fault.account in {0, account} and fits(fault):
-                    used = dataclasses.replace(fault, hits=fault.hits + 1)
-                    self.fired[fault.name or fault.kind] += 1
-                    if used.count is not None and used.hits >= used.count:
-                        del self._faults[index]
-                    else:
-                        self._faults[index] = used
-                    return used
-        return None
+    def _note(self, used: Fault) -> None:
+        self.fired[used.name or used.kind] += 1
