@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,14 +17,13 @@ import requests
 
 from sandbox.caldav import CalendarDesk
 from switchboard.clients.mattermost import MattermostClient
-from switchboard.clients.redis import connect_redis
 from switchboard.processes.stack import Stack
+from tests.e2e.exposed import flower_pages, redis_values, wait_for
 from tests.e2e.marked import Marked
 from tests.servers import ROOT
 
 WRONG_PASSWORD = "wrong-pass-0123456789"
 SECRETS = ("SECRET_KEYS", "ADMIN_TOKEN", "MATTERMOST_TOKEN", "MATTERMOST_ADMIN_TOKEN", "SANDBOX_CALDAV_PASSWORD")
-FLOWER_PAGES = ("/api/tasks?limit=500", "/api/workers?refresh=1", "/api/queues/length", "/tasks", "/workers", "/broker")
 WEB_PAGES = ("/healthz", "/readyz", "/metrics", "/openapi.json")
 
 
@@ -42,8 +39,8 @@ def test_secrets_stay_inside(tmp_path: Path) -> None:
         places = {
             "what commands print": said,
             "command lines": "\n".join(marked.command_lines()),
-            **{f"flower {page}": text for page, text in _flower(stack)},
-            **{f"redis {key}": text for key, text in _redis(environment["REDIS_URL"])},
+            **{f"flower {page}": text for page, text in flower_pages(stack)},
+            **{f"redis {key}": text for key, text in redis_values(environment["REDIS_URL"])},
             **{f"web {page}": text for page, text in _web(stack, environment["ADMIN_TOKEN"])},
         }
     for pattern in ("logs/*", "switchboard.sqlite3*", "valkey/appendonlydir/*"):  # the last: all that was ever queued
@@ -98,20 +95,20 @@ def _use(stack: Stack) -> str:
     connect = ("calendar", "connect", calendar, "anna", "anna", "--zone", "Europe/Moscow")
     said = [_command(stack, *connect, password=WRONG_PASSWORD), _command(stack, *connect, password=password)]
     said.append(_command(stack, "calendar", "agenda", "1", "--send"))
-    _wait(lambda: posts() >= 1, "the agenda")
+    wait_for(lambda: posts() >= 1, "the agenda", seconds=40)
     faults = f"{environment['MATTERMOST_URL']}/_sandbox/faults"
     for fault in ({"kind": "error", "status": 401}, {"kind": "cut", "when": "after"}):
         body: dict[str, Any] = {**fault, "method": "POST", "path": "/api/v4/posts", "count": 1}
         requests.post(faults, json=body, timeout=5).raise_for_status()
     CalendarDesk(calendar, password).add("anna", "Review", datetime.now(UTC) + timedelta(minutes=5))
     said.append(_command(stack, "calendar", "poll", "1"))
-    _wait(lambda: "401" in _command(stack, "deliveries"), "the refused post")
+    wait_for(lambda: "401" in _command(stack, "deliveries"), "the refused post", seconds=40)
     stack.kill("radicale")
     said.append(_command(stack, "calendar", "poll", "1"))
     (stack.data_dir / "radicale" / "users").write_text("anna:another\n", encoding="utf-8")
     stack.wait_restarted("radicale", since=0)
     said += [_command(stack, *command) for command in (("doctor",), ("audit",), ("calendar", "list"))]
-    _wait(lambda: "calendar_poll_failed" in stack.log("worker"), "a poll of the worker to fail")
+    wait_for(lambda: "calendar_poll_failed" in stack.log("worker"), "a poll of the worker to fail", seconds=40)
     return "\n".join(said)
 
 
@@ -131,20 +128,6 @@ def _command(stack: Stack, *arguments: str, password: str = "") -> str:
     return f"{ended.stdout}\n{ended.stderr}"
 
 
-def _flower(stack: Stack) -> Iterator[tuple[str, str]]:
-    """Flower's pages and interface, and the page of every task it knows."""
-    environment = stack.environment
-    with requests.Session() as session:
-        session.auth = (environment.get("FLOWER_USER", "operator"), environment["FLOWER_PASSWORD"])
-        for page in FLOWER_PAGES:
-            answer = session.get(stack.url("flower") + page, timeout=20)
-            yield page, answer.text
-            if page.startswith("/api/tasks"):
-                tasks = list(answer.json())
-        for task in tasks:
-            yield "/task", session.get(f"{stack.url('flower')}/task/{task}", timeout=20).text
-
-
 def _web(stack: Stack, admin_token: str) -> Iterator[tuple[str, str]]:
     """The web process's pages, asked for with the token and with a wrong one (which its log must not show either)."""
     for page in WEB_PAGES:
@@ -152,24 +135,3 @@ def _web(stack: Stack, admin_token: str) -> Iterator[tuple[str, str]]:
             answer = requests.get(stack.url("web") + page, headers={"Authorization": f"Bearer {token}"}, timeout=20)
             if token == admin_token:
                 yield page, answer.text
-
-
-def _redis(url: str) -> Iterator[tuple[str, str]]:
-    """Every key with its value."""
-    with connect_redis(url) as client:
-        reads: dict[str, Callable[[str], Any]] = {
-            "string": client.get,
-            "hash": client.hgetall,
-            "list": lambda key: client.lrange(key, 0, -1),
-            "set": client.smembers,
-            "zset": lambda key: client.zrange(key, 0, -1),
-        }
-        for key in client.scan_iter():
-            yield str(key), json.dumps(reads[str(client.type(key))](str(key)), default=str)
-
-
-def _wait(holds: Callable[[], bool], what: str, *, seconds: float = 40) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
-        time.sleep(0.3)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +12,11 @@ from sqlalchemy import select
 
 from sandbox.telegram.handshake import ServerKey
 from sandbox.telegram.twin import API_HASH, API_ID, TelegramTwin, running_telegram
-from switchboard.clients.redis import connect_redis
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.models import TelegramAccount
 from switchboard.processes.stack import Stack
+from tests.e2e.exposed import flower_pages, redis_values, wait_for
 from tests.e2e.marked import Marked
 
 OFFICE, PASSWORD, HINT = "+79161234501", "correct-horse-battery-staple", "the-horse-of-the-office"
@@ -27,7 +25,6 @@ ANNA, UNKNOWN = "+79161234502", "+79161234503"
 BOT_TOKEN = "5000000002:AAbot-token-of-the-secrets-test"
 NUMBER, TITLE, LINK = "Walrus-77431", "Quarrelsome walrus contract", "https://example.org/walrus/77431"
 SAID, ASKED = "A confidential word about walruses", "STOP"
-FLOWER_PAGES = ("/api/tasks?limit=500", "/api/workers?refresh=1", "/api/queues/length", "/tasks", "/workers", "/broker")
 
 
 @pytest.mark.full
@@ -51,8 +48,8 @@ def test_nothing_of_telegram_stands_where_operators_look(tmp_path: Path) -> None
             made = _use(stack, twin)
             places = {
                 "command lines": "\n".join(marked.command_lines()),
-                **{f"flower {page}": text for page, text in _flower(stack)},
-                **{f"redis {name}": text for name, text in _redis(stack.environment["REDIS_URL"])},
+                **{f"flower {page}": text for page, text in flower_pages(stack)},
+                **{f"redis {name}": text for name, text in redis_values(stack.environment["REDIS_URL"])},
                 "metrics": _api(stack, "GET", "/metrics").text,
             }
     for pattern in ("logs/*", "valkey/appendonlydir/*"):  # the second: all that was ever queued
@@ -102,31 +99,31 @@ def _use(stack: Stack, twin: TelegramTwin) -> dict[str, str]:
     for name, address in (("anna", ANNA), ("nobody", UNKNOWN)):
         _api(stack, "PUT", f"/organisations/1/recipients/{name}", {"opted_in": True, "telegram": address})
     _api(stack, "POST", "/telegram/accounts/1/code")
-    _wait(lambda: _account(stack)["state"] == "code_sent", "the code")
+    wait_for(lambda: _account(stack)["state"] == "code_sent", "the code", seconds=90)
     assert _api(stack, "POST", "/telegram/accounts/1/submit", {"code": WRONG_CODE}, refused=True).status_code == 409
     _api(stack, "POST", "/telegram/accounts/1/submit", {"code": twin.codes(OFFICE)[-1].code})
-    _wait(lambda: _account(stack)["state"] == "password_needed", "the question for the password")
+    wait_for(lambda: _account(stack)["state"] == "password_needed", "the question for the password", seconds=90)
     wrong = {"password": WRONG_PASSWORD}
     assert _api(stack, "POST", "/telegram/accounts/1/password", wrong, refused=True).status_code == 409
     _api(stack, "POST", "/telegram/accounts/1/password", {"password": PASSWORD})
-    _wait(lambda: _account(stack)["state"] == "online", "the account to be online")
+    wait_for(lambda: _account(stack)["state"] == "online", "the account to be online", seconds=90)
     session_string = _session(stack)
     _api(stack, "POST", "/telegram/accounts", {"token": BOT_TOKEN})  # which Telegram does not know
     pair = _api(stack, "POST", "/organisations/1/credentials").json()
 
     _tell(stack, pair["token"], "1")
-    _wait(lambda: any(NUMBER in text for text in twin.texts("Anna", "Office")), "the message")
+    wait_for(lambda: any(NUMBER in text for text in twin.texts("Anna", "Office")), "the message", seconds=90)
     twin.faults.add("error", method="messages.sendMessage", name="PEER_FLOOD", count=1)
     twin.faults.add("cut", method="messages.sendMessage", when="after", count=1)
     _tell(stack, pair["token"], "2")
-    _wait(lambda: twin.faults.fired["PEER_FLOOD"] > 0, "the refusal")
+    wait_for(lambda: twin.faults.fired["PEER_FLOOD"] > 0, "the refusal", seconds=90)
     for text in (SAID, ASKED):
         twin.write_as("Anna", "Office", text)
     twin.read_as("Anna", "Office")
-    _wait(lambda: _stopped(stack), "the STOP to be heard")
+    wait_for(lambda: _stopped(stack), "the STOP to be heard", seconds=90)
     twin.cut()
     twin.revoke_sessions("Office")
-    _wait(lambda: _account(stack)["state"] == "sign_in_again", "the end of the session")
+    wait_for(lambda: _account(stack)["state"] == "sign_in_again", "the end of the session", seconds=90)
     return {"session": session_string, "token": pair["token"], "secret": pair["secret"]}
 
 
@@ -168,38 +165,3 @@ def _session(stack: Stack) -> str:
     database.dispose()
     assert sealed is not None
     return SecretBox(stack.environment["SECRET_KEYS"].split(",")).decrypt(sealed)
-
-
-def _flower(stack: Stack) -> Iterator[tuple[str, str]]:
-    """Flower's pages and interface, and the page of every task it knows."""
-    environment = stack.environment
-    with requests.Session() as session:
-        session.auth = (environment.get("FLOWER_USER", "operator"), environment["FLOWER_PASSWORD"])
-        for page in FLOWER_PAGES:
-            answer = session.get(stack.url("flower") + page, timeout=20)
-            yield page, answer.text
-            if page.startswith("/api/tasks"):
-                tasks = list(answer.json())
-        for task in tasks:
-            yield f"/task/{task}", session.get(f"{stack.url('flower')}/task/{task}", timeout=20).text
-
-
-def _redis(url: str) -> Iterator[tuple[str, str]]:
-    """Every key with its value."""
-    with connect_redis(url) as client:
-        reads: dict[str, Callable[[str], Any]] = {
-            "string": client.get,
-            "hash": client.hgetall,
-            "list": lambda key: client.lrange(key, 0, -1),
-            "set": client.smembers,
-            "zset": lambda key: client.zrange(key, 0, -1),
-        }
-        for key in client.scan_iter():
-            yield str(key), json.dumps(reads[str(client.type(key))](str(key)), default=str)
-
-
-def _wait(holds: Callable[[], bool], what: str, *, seconds: float = 90) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
-        time.sleep(0.3)
