@@ -13,6 +13,7 @@ from switchboard.db.types import BigId, Sealed
 
 _UNFOLLOWED = text("followed_at IS NULL AND delivery_id IS NOT NULL")
 _TO_REMIND = text("remind_at IS NOT NULL")
+_COLLECTED = text("digest_at IS NOT NULL")
 
 
 class EventState(StrEnum):
@@ -23,7 +24,10 @@ class EventState(StrEnum):
 
 
 class Organisation(Base):
-    """A company or a branch; `parent_id` makes holdings. `support_contact` '' stands for the deployment's own."""
+    """A company or a branch; `parent_id` makes holdings. `support_contact` '' stands for the deployment's own.
+
+    `digest` and `digest_at` (a wall time) hold for recipients without their own; None stands for the parent's.
+    """
 
     __tablename__ = "organisations"
 
@@ -33,6 +37,8 @@ class Organisation(Base):
     support_contact: Mapped[str] = mapped_column(String(200))
     zone: Mapped[str] = mapped_column(String(64))
     locale: Mapped[str] = mapped_column(String(8))
+    digest: Mapped[str | None] = mapped_column(String(8))
+    digest_at: Mapped[time | None]
     created_at: Mapped[datetime]
 
 
@@ -70,7 +76,8 @@ class Recipient(Base):
 
     `telegram` is an id, a @username or a phone; `mattermost` a user id. `stopped_at` is the person's own STOP and outlives
     every change, also the removal (`removed_at`). `telegram_user_id` is who they turned out to be, `contacted_at` when a
-    Telegram message first reached them, and both are forgotten with another address.
+    Telegram message first reached them, and both are forgotten with another address. `digest` (none, hour, day) and
+    `digest_at` (a wall time) None are the organisation's.
     """
 
     __tablename__ = "recipients"
@@ -94,6 +101,8 @@ class Recipient(Base):
     quiet_until: Mapped[time | None]
     zone: Mapped[str | None] = mapped_column(String(64))
     locale: Mapped[str | None] = mapped_column(String(8))
+    digest: Mapped[str | None] = mapped_column(String(8))
+    digest_at: Mapped[time | None]
     is_contact: Mapped[bool]
     telegram_user_id: Mapped[int | None] = mapped_column(BigInteger)
     contacted_at: Mapped[datetime | None]
@@ -103,7 +112,7 @@ class Recipient(Base):
 
 
 class NoticeTemplate(Base):
-    """An organisation's own wording for a kind of event, a purpose (notice, reminder, processed) and a language."""
+    """An organisation's own wording for a kind of event, a purpose (notice, digest, reminder, processed) and a language."""
 
     __tablename__ = "notice_templates"
     __table_args__ = (UniqueConstraint("organisation_id", "kind", "purpose", "locale"),)
@@ -148,8 +157,8 @@ class DocumentDelivery(Base):
     """A person an event is for, over one channel: the ledger row that tells them, or why there is none (`state`).
 
     `followed_at` is when the end of the ledger row was acted on: a second channel was taken, a contact remembered.
-    `remind_at` is the instant of the reminder that is still to come. `reason` of a row over the second channel says why not
-    over the first.
+    `remind_at` is the instant of the reminder that is still to come, `digest_at` that of the digest for which the row is
+    collected. `reason` of a row over the second channel says why not over the first.
     """
 
     __tablename__ = "document_deliveries"
@@ -163,6 +172,7 @@ class DocumentDelivery(Base):
             postgresql_where=_UNFOLLOWED,
         ),
         Index("ix_document_deliveries_remind_at", "remind_at", sqlite_where=_TO_REMIND, postgresql_where=_TO_REMIND),
+        Index("ix_document_deliveries_digest_at", "digest_at", sqlite_where=_COLLECTED, postgresql_where=_COLLECTED),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -175,4 +185,5 @@ class DocumentDelivery(Base):
     state: Mapped[str | None] = mapped_column(String(20))
     reason: Mapped[str | None] = mapped_column(Text)
     remind_at: Mapped[datetime | None]
+    digest_at: Mapped[datetime | None]
     followed_at: Mapped[datetime | None]

@@ -417,6 +417,7 @@ def _link(event_id: int, external_id: str, recipient: Recipient | None) -> dict[
         "state": None,
         "reason": None,
         "remind_at": None,
+        "digest_at": None,
         "followed_at": None,
     }
 
