@@ -19,6 +19,7 @@ from urllib.request import urlopen
 from sqlalchemy import func, select
 
 from benchmarks.postgres import running_postgres
+from sandbox.ports import free_port
 from sandbox.telegram.twin import API_HASH, API_ID
 from switchboard.crypto import SecretBox
 from switchboard.db import migrate
@@ -30,7 +31,7 @@ from switchboard.services.organisations.credentials import Credentials
 from switchboard.services.organisations.organisations import OrganisationChanges, Organisations
 from switchboard.services.organisations.recipients import Recipients, RecipientSettings
 from switchboard.services.telegram.accounts import TelegramAccounts, insert_account
-from tests.servers import ROOT, dies_with_parent, free_port, running_valkey
+from tests.servers import ROOT, dies_with_parent, running_valkey
 
 KEY = "k" * 32
 BOX = SecretBox([KEY])

@@ -9,7 +9,6 @@ import ctypes
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import psycopg
 import pytest
 import redis
 
+from sandbox.ports import free_port
 from switchboard.db import migrate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,13 +39,6 @@ def absent(server: str, reason: object) -> NoReturn:
     if os.environ.get("CI", "").lower() in ("true", "1", "yes"):
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody used a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def dies_with_parent() -> None:

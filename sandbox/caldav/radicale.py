@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sandbox.caldav.meetings import CalendarDesk
 from sandbox.caldav.samples import PEOPLE, write_samples
+from sandbox.ports import free_port
 
 PASSWORD_ENV = "SANDBOX_CALDAV_PASSWORD"  # noqa: S105 - the name of a variable
 PASSWORD_FILE = "password"  # noqa: S105 - the name of a file
@@ -83,12 +84,6 @@ def running_radicale(
         [sys.executable, "-m", "radicale", "--config", str(configuration)], port, tmp_path / "radicale.log"
     ) as pid:
         yield RadicaleServer(f"http://127.0.0.1:{port}", port, users, chosen, tmp_path / STORAGE, pid)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.caldav.meetings import CalendarDesk
-from sandbox.caldav.radicale import child, free_port
+from sandbox.caldav.radicale import child
+from sandbox.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import random
 import socket
+from collections.abc import Sequence
 
 from switchboard.errors import ConfigError
 
 ATTEMPTS = 100
+# Below what systems give to outgoing connections and to whoever binds port 0 (from 32768 on Linux, from 49152 elsewhere): no
+# other program gets the port between the choice and the start, or while its process is started again.
+ANY_FREE = range(20_000, 32_768)
 
 
 class PortChooser:
     """Hands out ports that nobody listens on, each once."""
 
     def __init__(self, host: str = "127.0.0.1", *, any_free: bool = False) -> None:
-        """`any_free`: take whatever the system offers instead of the usual ports (several stacks on one machine)."""
+        """`any_free`: take any free port instead of the usual ones (several stacks on one machine)."""
         self._host = host
         self._any_free = any_free
         self._taken: set[int] = set()
@@ -21,13 +26,9 @@ class PortChooser:
     def choose(self, preferred: int) -> int:
         """`preferred` or the next free port above it; 0 means any free port."""
         if self._any_free or preferred == 0:
-            port = self._free()
+            port = self._first_free(random.sample(ANY_FREE, ATTEMPTS))
         else:
-            candidates = range(preferred, min(preferred + ATTEMPTS, 65_536))
-            found = next((port for port in candidates if port not in self._taken and is_free(self._host, port)), None)
-            if found is None:
-                raise ConfigError(f"No free port between {candidates[0]} and {candidates[-1]}")
-            port = found
+            port = self._first_free(range(preferred, min(preferred + ATTEMPTS, 65_536)))
         self._taken.add(port)
         return port
 
@@ -42,13 +43,11 @@ class PortChooser:
         self._taken.add(port)
         return port
 
-    def _free(self) -> int:
-        while True:
-            with _socket(self._host) as candidate:
-                candidate.bind((self._host, 0))
-                port = int(candidate.getsockname()[1])
-            if port not in self._taken:
-                return port
+    def _first_free(self, candidates: Sequence[int]) -> int:
+        found = next((port for port in candidates if port not in self._taken and is_free(self._host, port)), None)
+        if found is None:
+            raise ConfigError(f"No free port between {min(candidates)} and {max(candidates)}")
+        return found
 
 
 def is_free(host: str, port: int) -> bool:

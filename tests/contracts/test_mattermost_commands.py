@@ -18,6 +18,7 @@ from werkzeug.serving import make_server
 from api import create_app
 from sandbox.caldav.faulty import LOGIN, FaultyServer, running_faulty
 from sandbox.mattermost import MattermostTwin, Settings
+from sandbox.ports import free_port
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient
 from switchboard.clients.host_limits import HostBusyError
@@ -52,7 +53,6 @@ from switchboard.services.conversation.tickets import Ticket, Tickets
 from switchboard.services.mattermost_commands import RIGHTS, TRIGGERS, CommandInstaller, CommandTokens
 from switchboard.services.people import MattermostPeople
 from tests.contracts.mattermost_client import Caller
-from tests.servers import free_port
 from tests.unit.routes.fakes import FakeQueue, FakeServices, settings
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from sandbox.caldav.faulty import running_faulty
 from sandbox.mattermost import MattermostTwin, Settings
+from sandbox.ports import free_port
 from switchboard.db.engine import Database
 from switchboard.db.models import CalendarAnswer
 from switchboard.errors import RemoteUnavailableError
@@ -28,7 +29,6 @@ from switchboard.services.conversation.answers import Answer, ButtonRow, Choice,
 from switchboard.services.deliveries import Deliveries
 from tests.contracts.mattermost_client import Caller
 from tests.contracts.test_mattermost_commands import NOW, Actor, Office, running_app
-from tests.servers import free_port
 
 START = NOW + timedelta(minutes=10)
 LINK = "https://telemost.example.org/j/1"

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import inspect
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ from telethon.errors import rpcerrorlist
 from telethon.sessions import StringSession
 
 import sandbox.telegram
+from sandbox.ports import free_port
 from sandbox.telegram import TelegramTwin, running_telegram
 from sandbox.telegram.errors import VENDOR_ONLY, code_of
 from sandbox.telegram.faults import ENDS_SESSION
@@ -161,12 +161,6 @@ async def after(clients: Clients) -> None:
 
 
 # --- as a process -----------------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

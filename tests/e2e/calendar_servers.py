@@ -9,9 +9,9 @@ from pathlib import Path
 from sandbox.caldav import running_radicale
 from sandbox.caldav.faulty import LOGIN, running_faulty
 from sandbox.caldav.meetings import CalendarDesk
-from sandbox.caldav.radicale import free_port
 from sandbox.caldav.storage import make_calendar
 from sandbox.caldav.xandikos import running_xandikos
+from sandbox.ports import free_port
 
 PEOPLE = tuple(f"person{number}" for number in range(1, 200))
 PASSWORD = "first-password"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.mattermost.twin import MattermostTwin
+from sandbox.ports import free_port
 from tests.e2e.calendar_servers import CalendarServer, FaultyCalendars, RadicaleCalendars, XandikosCalendars
 from tests.e2e.deployment import Deployment, ShiftedClock
 from tests.servers import PostgresServer, running_valkey
@@ -40,7 +41,7 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             server: PostgresServer = request.getfixturevalue("postgres_server")
             url = stack.enter_context(server.database())
         valkey = stack.enter_context(running_valkey(folder / "valkey"))
-        twin = stack.enter_context(MattermostTwin.running(clock=ShiftedClock()))
+        twin = stack.enter_context(MattermostTwin.running(port=free_port(), clock=ShiftedClock()))
         calendar_server = CALENDARS[calendars](folder / "calendars")
         stack.callback(calendar_server.stop)
         deployment = Deployment(folder, url, valkey, calendar_server, twin)

@@ -18,13 +18,14 @@ from sqlalchemy import select, update
 
 from sandbox.caldav.radicale import RadicaleServer, running_radicale
 from sandbox.mattermost import MattermostTwin
+from sandbox.ports import free_port
 from switchboard import wiring
 from switchboard.cli.main import main
 from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount, CalendarSubscriber, Delivery
 from switchboard.errors import ConfigError
 from switchboard.settings import environment_names
-from tests.servers import ROOT, free_port
+from tests.servers import ROOT
 
 KEY, NEW_KEY = "k" * 32, "n" * 32
 

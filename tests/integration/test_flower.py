@@ -16,7 +16,8 @@ import pytest
 import redis
 import requests
 
-from tests.servers import dies_with_parent, free_port, running_valkey
+from sandbox.ports import free_port
+from tests.servers import dies_with_parent, running_valkey
 
 BROKER_SECRET = "broker-secret-1234567"
 PASSWORD = "flower-password-1234567"

@@ -11,16 +11,17 @@ import pytest
 import redis
 from sqlalchemy import text, update
 
+from sandbox.ports import free_port
 from switchboard.db.engine import Database
 from switchboard.db.models import CalendarAccount, CalendarSubscriber, Delivery, DeliveryState
 from switchboard.db.repositories.heartbeats import beat
 from switchboard.errors import NotFoundError
 from switchboard.services.health import Health, database_probe, heartbeat_probe, redis_probe, schema_probe
 from switchboard.services.operations import Operations
-from tests.servers import free_port
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 PASSWORD = "an-app-password"
+QUEUES = {"calendar": ("calendar",), "delivery": ("delivery",), "telegram.shards": ("telegram.0", "telegram.1")}
 
 
 def _deliver(database: Database, *states: DeliveryState, finished_at: datetime | None = None) -> None:
@@ -77,7 +78,7 @@ def client(valkey: str) -> redis.Redis:
 
 @pytest.fixture
 def operations(database: Database, client: redis.Redis) -> Operations:
-    return Operations(database, client, queues=("calendar", "delivery"))
+    return Operations(database, client, queues=QUEUES)
 
 
 def test_facts_count_what_is_open_what_ended_lately_and_what_waits(
@@ -87,6 +88,8 @@ def test_facts_count_what_is_open_what_ended_lately_and_what_waits(
     _deliver(database, DeliveryState.SENT, DeliveryState.DEAD, finished_at=NOW - timedelta(hours=1))
     _deliver(database, DeliveryState.SENT, finished_at=NOW - timedelta(days=2))
     client.lpush("calendar", "a", "b")
+    client.lpush("telegram.0", "a")
+    client.lpush("telegram.1", "b", "c")
     with database.write() as session:
         beat(session, "beat", NOW - timedelta(seconds=7))
     facts = operations.facts(NOW)
@@ -94,7 +97,7 @@ def test_facts_count_what_is_open_what_ended_lately_and_what_waits(
     assert facts.finished_deliveries == {("mattermost", "SENT"): 1, ("mattermost", "DEAD"): 1}
     assert facts.oldest_open_age_s == {"mattermost": 60.0}
     assert facts.heartbeat_age_s == {"beat": 7.0}
-    assert facts.queue_lengths == {"calendar": 2, "delivery": 0}
+    assert facts.queue_lengths == {"calendar": 2, "delivery": 0, "telegram.shards": 3}
     assert facts.silent == ()
 
 
@@ -108,7 +111,7 @@ def test_a_message_that_was_put_off_is_not_late_before_its_time(operations: Oper
 
 def test_facts_of_a_server_that_is_away_are_missing_and_the_others_are_there(database: Database) -> None:
     away = redis.Redis(port=free_port(), socket_connect_timeout=1, socket_timeout=1)
-    facts = Operations(database, away, queues=("calendar",)).facts(NOW)
+    facts = Operations(database, away, queues={"calendar": ("calendar",)}).facts(NOW)
     assert facts.silent == ("redis",)
     assert facts.queue_lengths == {}
     assert facts.open_deliveries == {}

@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from sandbox.ports import free_port
 from tests.integration.web_of_fakes import BODY_BYTES, READ_S, STREAM_CHUNK, STREAM_CHUNKS, THREADS
-from tests.servers import dies_with_parent, free_port
+from tests.servers import dies_with_parent
 from tests.unit.routes.fakes import ADMIN_TOKEN
 
 DEADLINE_S = READ_S + 1

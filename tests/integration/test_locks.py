@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from sandbox.ports import free_port
 from switchboard.clients.redis import connect_redis
 from switchboard.errors import LockBusyError, LockLostError, RemoteUnavailableError, TransientError
 from switchboard.locks import FENCE_KEY, KEY_PREFIX, LockFactory
-from tests.servers import ROOT, dies_with_parent, free_port, running_valkey
+from tests.servers import ROOT, dies_with_parent, running_valkey
 
 Start = Callable[..., subprocess.Popen[str]]
 

@@ -17,9 +17,9 @@ from icalendar import Calendar
 
 from sandbox.caldav import PEOPLE, running_radicale, seed_objects, seed_xandikos, write_samples
 from sandbox.caldav.meetings import CalendarDesk, CalendarRefusedError, Meeting
-from sandbox.caldav.radicale import free_port
 from sandbox.caldav.seeding import seed_object
 from sandbox.caldav.xandikos import running_xandikos
+from sandbox.ports import free_port
 
 NOW = datetime(2026, 11, 21, 6, 0, 30, tzinfo=UTC)
 

@@ -10,11 +10,11 @@ from celery import Celery
 from celery.exceptions import Retry
 from structlog.contextvars import bound_contextvars, get_contextvars
 
+from sandbox.ports import free_port
 from switchboard.deadlines import current_deadline
 from switchboard.errors import LockBusyError, PermanentError, RemoteUnavailableError, TransientError, UncertainError
 from tasks import base
 from tasks.base import LONGEST_BACKOFF_S, SwitchboardTask, wait_before_retry_s
-from tests.servers import free_port
 
 
 @pytest.fixture

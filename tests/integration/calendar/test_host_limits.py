@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from sandbox.caldav.faulty import LOGIN, FaultyServer
+from sandbox.ports import free_port
 from switchboard import wiring
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient
@@ -26,7 +27,7 @@ from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequ
 from switchboard.services.calendar.polling import PollOutcome
 from tasks.calendar import accounts as account_tasks
 from tests.integration.calendar.test_polling import BOX, PERIOD_S, Desk, event
-from tests.servers import ROOT, dies_with_parent, free_port, running_valkey
+from tests.servers import ROOT, dies_with_parent, running_valkey
 
 URL = "https://calendar.example.org/dav/"
 
