@@ -1,7 +1,8 @@
 """What an account sends: texts in parts that Telegram takes, and files.
 
 Limits and how they are counted: https://core.telegram.org/api/config (`message_length_max`, `caption_length_max`), in UTF-16
-code units (https://core.telegram.org/api/entities#entity-length).
+code units (https://core.telegram.org/api/entities#entity-length). Of more than 100 entities in a message the server shows the
+first ones (https://limits.tginfo.me), so a text with more is split before that.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from switchboard.domain.organisations.markup import Formatted, Span, Style, utf1
 
 TEXT_UNITS = 4096
 CAPTION_UNITS = 1024
+MOST_SPANS = 100
 ALBUM_MOST = 10
 _SEPARATORS = ("\n\n", "\n", " ")
 _JOINER = "\u200d"
@@ -97,16 +99,19 @@ def random_id(nonce: str, part: int, index: int) -> int:
 
 
 def parts_of(text: Formatted, files: Sequence[Attachment] = ()) -> tuple[Part, ...]:
-    """A message as calls: a text too long for a caption follows its files, a text too long for a message is split."""
+    """A message as calls: a text too long for a caption follows its files, a text too long for a message is split.
+
+    So it is with more spans than a message shows.
+    """
     if not files:
         return tuple(Part(piece) for piece in split(text, TEXT_UNITS))
-    if text.units <= CAPTION_UNITS:
+    if text.units <= CAPTION_UNITS and len(text.spans) <= MOST_SPANS:
         return (Part(text, tuple(files)),)
     return (Part(Formatted(""), tuple(files)), *(Part(piece) for piece in split(text, TEXT_UNITS)))
 
 
 def split(text: Formatted, most_units: int) -> list[Formatted]:
-    """The text in parts of at most so many UTF-16 units, in order; what is only white space makes none.
+    """The text in parts of at most so many UTF-16 units and MOST_SPANS spans, in order; what is only white space makes none.
 
     Cut between paragraphs, lines or words where there are any, and outside of spans that fit into a part; a longer span goes
     on in the next part. White space at a cut is left out, as Telegram does it.
@@ -114,21 +119,22 @@ def split(text: Formatted, most_units: int) -> list[Formatted]:
     parts = []
     start, end = 0, len(text.text)
     while start < end:
-        cut = _cut(text, start, _reach(text.text, start, most_units), most_units)
+        cut = _cut(text, start, _reach(text, start, most_units), most_units)
         if (part := _piece(text, start, cut)) is not None:
             parts.append(part)
         start = cut
     return parts
 
 
-def _reach(text: str, start: int, most_units: int) -> int:
-    """How far the characters from `start` fit."""
-    end = min(len(text), start + most_units)
-    excess = utf16_units(text[start:end]) - most_units
+def _reach(text: Formatted, start: int, most_units: int) -> int:
+    """How far the characters from `start`, and the spans over them, fit; spans too many over one character are left out."""
+    end = min(len(text.text), start + most_units)
+    excess = utf16_units(text.text[start:end]) - most_units
     while excess > 0:
         end -= 1
-        excess -= utf16_units(text[end])
-    return end
+        excess -= utf16_units(text.text[end])
+    begins = sorted(max(span.start, start) for span in text.spans if span.start < end and span.end > start)
+    return end if len(begins) <= MOST_SPANS or begins[MOST_SPANS] == start else begins[MOST_SPANS]
 
 
 def _cut(text: Formatted, start: int, reach: int, most_units: int) -> int:
@@ -169,4 +175,4 @@ def _piece(text: Formatted, start: int, end: int) -> Formatted | None:
         for span in text.spans
         if span.start < end and span.end > start
     )
-    return Formatted(words, tuple(spans)) if words else None
+    return Formatted(words, tuple(spans)[:MOST_SPANS]) if words else None

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from switchboard.domain.organisations.markup import Formatted, Span, Style, utf16_units
-from switchboard.domain.telegram.messages import CAPTION_UNITS, Attachment, FileKind, Part, Plan, parts_of, split
+from switchboard.domain.telegram.messages import (
+    CAPTION_UNITS,
+    MOST_SPANS,
+    Attachment,
+    FileKind,
+    Part,
+    Plan,
+    parts_of,
+    split,
+)
 from switchboard.domain.telegram.peers import Address, AddressKind, Peer, PeerKind, parse_address
 from switchboard.errors import InvalidInputError
 
@@ -48,6 +57,32 @@ def test_parts_fit_and_together_say_the_same_in_the_same_style(text: Formatted, 
 @given(formatted())
 def test_what_fits_stays_whole(text: Formatted) -> None:
     assert [part.text for part in split(text, 10_000)] == ([text.text.strip()] if text.text.strip() else [])
+
+
+@pytest.mark.parametrize("between", [" ", "\n\n", ""])
+@pytest.mark.parametrize("count", [MOST_SPANS, MOST_SPANS + 1, 3 * MOST_SPANS + 7])
+def test_more_styles_than_a_message_shows_make_more_messages(between: str, count: int) -> None:
+    words = between.join("wo" for _ in range(count))
+    step = 2 + len(between)
+    text = Formatted(words, tuple(Span(Style.BOLD, at * step, at * step + 2) for at in range(count)))
+    parts = parts_of(text)
+    assert len(parts) == -(-count // MOST_SPANS)
+    assert all(len(part.text.spans) <= MOST_SPANS for part in parts)
+    assert [one for part in parts for one in styled(part.text)] == styled(text)
+
+
+def test_a_caption_with_more_styles_than_a_message_shows_follows_its_file() -> None:
+    text = Formatted("ab" * 120, tuple(Span(Style.ITALIC, 2 * at, 2 * at + 1) for at in range(120)))
+    photo = Attachment("f1", FileKind.PHOTO)
+    first, *rest = parts_of(text, [photo])
+    assert first == Part(Formatted(""), (photo,))
+    assert [one for part in rest for one in styled(part.text)] == styled(text)
+
+
+def test_text_is_never_lost_to_styles_however_many_lie_over_one_character() -> None:
+    text = Formatted("xyz", tuple(Span(Style.BOLD, 0, 3) for _ in range(2 * MOST_SPANS)))
+    (part,) = split(text, 4096)
+    assert (part.text, len(part.spans)) == ("xyz", MOST_SPANS)
 
 
 @given(st.lists(st.text("abcd", min_size=1, max_size=7), min_size=1, max_size=60), st.integers(8, 30))
