@@ -26,6 +26,7 @@ from switchboard.db.migrate import current_revision, head_revision
 from switchboard.db.repositories.heartbeats import heartbeats
 from switchboard.domain.telegram.pacing import Limits
 from switchboard.domain.telegram.sessions import Application
+from switchboard.domain.telegram.sharding import SHARD_QUEUES
 from switchboard.domain.telegram.states import AccountState
 from switchboard.errors import ConfigError, NotFoundError, SwitchboardError
 from switchboard.locks import LockFactory
@@ -333,7 +334,8 @@ def calendar_polling() -> CalendarPolling:
 @cache
 def operations() -> Operations:
     """What operators see."""
-    return Operations(database(), redis_client(), queues=QUEUES)
+    queues: dict[str, Sequence[str]] = {name: (name,) for name in QUEUES}
+    return Operations(database(), redis_client(), queues={**queues, "telegram.shards": SHARD_QUEUES})
 
 
 @cache

@@ -85,12 +85,15 @@ class SharedFacts:
 
 
 class Operations:
-    """Reads for operators; `queues` are the names of the broker's queues."""
+    """Reads for operators.
 
-    def __init__(self, database: Database, redis: Lists, *, queues: Sequence[str]) -> None:
+    `queues` are the broker's queues by the name under which they are counted; those of one name are counted together.
+    """
+
+    def __init__(self, database: Database, redis: Lists, *, queues: Mapping[str, Sequence[str]]) -> None:
         self._database = database
         self._redis = redis
-        self._queues = tuple(queues)
+        self._queues = queues
 
     def calendar_accounts(self) -> list[AccountStatus]:
         """Every calendar account."""
@@ -123,7 +126,9 @@ class Operations:
             _log.warning("facts of the database cannot be read", kind=type(error).__name__)
             silent.append("database")
         try:
-            facts["queue_lengths"] = {queue: int(self._redis.llen(queue)) for queue in self._queues}
+            facts["queue_lengths"] = {
+                name: sum(int(self._redis.llen(queue)) for queue in queues) for name, queues in self._queues.items()
+            }
         except RedisError as error:
             _log.warning("facts of Redis cannot be read", kind=type(error).__name__)
             silent.append("redis")

@@ -407,7 +407,7 @@ def test_an_account_of_a_killed_gateway_counts_as_offline_when_its_lease_is_over
     office = Office(database, twin, tmp_path)
     office.twin.add_person("Ann")
     account = office.add_signed_in("Ann")
-    operations = Operations(database, NoQueues(), queues=[])
+    operations = Operations(database, NoQueues(), queues={})
 
     def lease(until_s: float) -> None:
         until = utc_now() + timedelta(seconds=until_s)
