@@ -11,13 +11,13 @@ import pytest
 import redis
 from sqlalchemy import text, update
 
+from sandbox.ports import free_port
 from switchboard.db.engine import Database
 from switchboard.db.models import CalendarAccount, CalendarSubscriber, Delivery, DeliveryState
 from switchboard.db.repositories.heartbeats import beat
 from switchboard.errors import NotFoundError
 from switchboard.services.health import Health, database_probe, heartbeat_probe, redis_probe, schema_probe
 from switchboard.services.operations import Operations
-from tests.servers import free_port
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 PASSWORD = "an-app-password"
