@@ -11,13 +11,23 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
-from switchboard.db.models import TelegramAccount, TelegramSignIn
+from switchboard.db.models import (
+    TelegramAccount,
+    TelegramChat,
+    TelegramMessage,
+    TelegramMiss,
+    TelegramPeer,
+    TelegramSent,
+    TelegramSignIn,
+    TelegramWait,
+)
 from switchboard.db.repositories.telegram import database_now, move, overdue_sign_ins, revisions, touch
+from switchboard.db.repositories.telegram_inbox import FAILED, HANDLED
 from switchboard.domain.telegram.sessions import Application, key_digest
 from switchboard.domain.telegram.states import AccountKind, AccountState, Origin, Reason, Wanted
 from switchboard.services.telegram.problems import ENDING
@@ -296,10 +306,11 @@ class Records:
         touch(session, account.id, **values)
 
     def _identity(self, session: Session, account: TelegramAccount, own: Own) -> dict[str, Any]:
-        """Who it is now. Another Telegram account than before has no state of updates yet."""
+        """Who it is now. Of another Telegram account than before nothing is known yet."""
         values: dict[str, Any] = {"own_id": own.id, "own_name": own.name[:160], "own_username": own.username}
         if account.own_id is not None and account.own_id != own.id:
-            values |= {"pts": None, "qts": None, "date": None, "seq": None}
+            values |= {"pts": None, "qts": None, "date": None, "seq": None, "top_message": None}
+            _forget(session, account.id)
         if account.phone is None and own.phone is not None:
             taken = select(TelegramAccount.id).where(
                 TelegramAccount.phone == own.phone, TelegramAccount.origin == account.origin
@@ -318,6 +329,20 @@ class Records:
 
     def _opened(self, sealed: str | None) -> str:
         return "" if sealed is None else self._box.decrypt(sealed)
+
+
+def _forget(session: Session, account_id: int) -> None:
+    """Forget what another Telegram account met, read, sent and was told to wait for: its numbers name other things now.
+
+    Messages that nobody handled yet stay: a STOP is meant whoever holds the number by now.
+    """
+    for model in (TelegramPeer, TelegramMiss, TelegramChat, TelegramSent, TelegramWait):
+        session.execute(delete(model).where(model.account_id == account_id))
+    session.execute(
+        delete(TelegramMessage).where(
+            TelegramMessage.account_id == account_id, TelegramMessage.state.in_((HANDLED, FAILED))
+        )
+    )
 
 
 def _todo(account: TelegramAccount, step: TelegramSignIn | None) -> Todo:

@@ -7,10 +7,20 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from telethon.sessions import SQLiteSession
 
-from switchboard.db.models import AuditEntry, TelegramAccount
+from switchboard.db.models import (
+    AuditEntry,
+    TelegramAccount,
+    TelegramChat,
+    TelegramMessage,
+    TelegramMiss,
+    TelegramPeer,
+    TelegramSent,
+    TelegramWait,
+)
+from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
 from switchboard.domain.telegram.sessions import Application, key_digest
 from switchboard.errors import ConflictError, InvalidInputError, NotFoundError
 from switchboard.services.keys import Keys
@@ -245,6 +255,68 @@ def test_a_new_string_replaces_the_session_and_no_string_stops_it(office: Office
     office.environment(session=other).apply()
     office.wait_state(account.id, "online")
     assert len(office.accounts.list_accounts()) == 1
+
+
+def test_another_telegram_account_in_a_row_begins_with_nothing_of_the_one_before(office: Office) -> None:
+    office.twin.add_person("Ann")
+    bea = office.twin.add_person("Bea")
+    office.gateway()
+    office.environment(session=office.twin.session_string("Ann")).apply()
+    (account,) = office.accounts.list_accounts()
+    office.wait_state(account.id, "online")
+    office.environment(session=office.twin.session_string("Ann")).apply()  # the same one under another session
+    remember_much(office, account.id)
+    office.wait_state(account.id, "online")
+    assert remembered(office, account.id) == {"peers": 1, "misses": 1, "chats": 1, "sent": 1, "waits": 1, "messages": 3}
+
+    office.environment(session=office.twin.session_string("Bea")).apply()
+    office.wait(account.id, lambda view: view.own_id == bea.id and view.state == "online")
+    assert remembered(office, account.id) == {
+        **dict.fromkeys(("peers", "misses", "chats", "sent", "waits"), 0),
+        "messages": 1,  # nobody has handled it yet
+    }
+    found = row(office, account.id)
+    assert (found.pts, found.qts, found.date, found.seq, found.top_message) == (None,) * 5
+
+
+def remember_much(office: Office, account_id: int) -> None:
+    """What an account comes to know, as gateways write it."""
+    now = utc_now()
+    message = {"account_id": account_id, "chat_id": 5, "edit": 0, "kind": "message", "out": False, "sent_at": now}
+    with office.database.write() as session:
+        delivery = NewDelivery(
+            channel="telegram", kind="test", key="k", subject=f"telegram:{account_id}:5", recipient="5"
+        )
+        (delivery_id,) = DeliveryRepository(session).add([delivery], now)
+        session.add(TelegramPeer(account_id=account_id, peer_id=5, kind="user", access_hash=1, name="Cat", seen_at=now))
+        session.add(TelegramMiss(account_id=account_id, digest="d", until=now))
+        session.add(TelegramChat(account_id=account_id, chat_id=5, top_message=9, read_in=9, read_out=9))
+        session.add(TelegramSent(account_id=account_id, chat_id=5, message_id=3, delivery_id=delivery_id))
+        session.add(TelegramWait(account_id=account_id, method="first_contact", not_before=now, times=4))
+        for number, state in enumerate(("received", "handled", "failed")):
+            handled = {"message_id": number, "state": state, "stored_at": now, "next_attempt_at": now}
+            session.add(TelegramMessage(**message, **handled))
+        session.execute(
+            update(TelegramAccount)
+            .where(TelegramAccount.id == account_id)
+            .values(pts=1, qts=2, date=3, seq=4, top_message=9)
+        )
+
+
+def remembered(office: Office, account_id: int) -> dict[str, int]:
+    tables = {
+        "peers": TelegramPeer,
+        "misses": TelegramMiss,
+        "chats": TelegramChat,
+        "sent": TelegramSent,
+        "waits": TelegramWait,
+        "messages": TelegramMessage,
+    }
+    with office.database.read() as session:
+        return {
+            name: len(session.scalars(select(model).where(model.account_id == account_id)).all())
+            for name, model in tables.items()
+        }
 
 
 def test_a_string_that_stands_in_another_row_is_not_opened_twice(office: Office) -> None:
