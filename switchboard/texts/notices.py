@@ -8,13 +8,16 @@ from html import escape
 from zoneinfo import ZoneInfo
 
 from switchboard.domain.organisations import markup
-from switchboard.domain.organisations.markup import Formatted
+from switchboard.domain.organisations.digests import LINE_UNITS
+from switchboard.domain.organisations.markup import Formatted, Span, Style, utf16_units
 from switchboard.domain.organisations.templates import Purpose
 from switchboard.texts.locales import Texts
 
 
 def built_in(purpose: Purpose, values: Mapping[str, str], texts: Texts) -> Formatted:
     """The message of an organisation without a template of its own; `values` by the names of templates.PLACEHOLDERS."""
+    if purpose is Purpose.DIGEST:
+        return _line(values, texts)
     safe = {name: escape(value) for name, value in values.items()}
     heads = {
         Purpose.NOTICE: texts.gettext("Document {number} waits for you", number=safe["number"]),
@@ -33,6 +36,43 @@ def built_in(purpose: Purpose, values: Mapping[str, str], texts: Texts) -> Forma
     if safe["stop_hint"] and purpose is Purpose.NOTICE:
         lines.append(safe["stop_hint"])
     return markup.parse("\n".join(lines)).cut()
+
+
+def digest(
+    waiting: Sequence[Formatted], processed: Sequence[Formatted], organisation: str, hint: str, texts: Texts
+) -> Formatted:
+    """One message about several documents, of their lines; those of processed ones are struck out behind the others.
+
+    `hint` is the stop hint, '' for none.
+    """
+    head = (
+        texts.ngettext("{count} document waits for you", "{count} documents wait for you", len(waiting))
+        if waiting
+        else texts.gettext("All these documents have been processed")
+    )
+    return markup.lines(
+        [
+            Formatted(head).styled(Style.BOLD),
+            *waiting,
+            *(line.styled(Style.STRIKE) for line in processed),
+            Formatted(organisation).styled(Style.ITALIC),
+            Formatted(hint),
+        ]
+    ).cut()
+
+
+def _line(values: Mapping[str, str], texts: Texts) -> Formatted:
+    """A document's line in a digest. A long title is cut, so that the number and the deadline stay."""
+    number = " ".join(values["number"].split())
+    begin = f"• {number}"
+    deadline = values["deadline"]
+    end = texts.gettext(", until {deadline}", deadline=deadline) if deadline else ""
+    title = Formatted(" ".join(values["title"].split())).cut(LINE_UNITS - utf16_units(begin + " " + end)).text
+    named = f"{begin} {title}" if title else begin
+    spans = [Span(Style.BOLD, 2, len(begin))]
+    if values["link"]:
+        spans.append(Span(Style.LINK, len(begin) + 1 if title else 2, len(named), values["link"]))
+    return Formatted(named + end, tuple(spans))
 
 
 def stop_hint(texts: Texts) -> str:
@@ -98,8 +138,4 @@ def service_back_message(organisation: str, texts: Texts) -> Formatted:
 
 def test_message(text: Formatted, texts: Texts) -> Formatted:
     """A message that says it is a test; its spans move with the line before it."""
-    line = texts.gettext("A test of the template:") + "\n"
-    spans = tuple(
-        markup.Span(span.style, span.start + len(line), span.end + len(line), span.url) for span in text.spans
-    )
-    return Formatted(line + text.text, spans).cut()
+    return markup.lines([Formatted(texts.gettext("A test of the template:")), text]).cut()

@@ -5,7 +5,7 @@ Telegram takes text with entities (https://core.telegram.org/api/entities), Matt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from html.parser import HTMLParser
@@ -73,6 +73,23 @@ class Formatted:
         text = "".join(kept).rstrip() + "…"
         spans = (replace(span, end=min(span.end, len(text))) for span in self.spans if span.start < len(text))
         return Formatted(text, tuple(spans))
+
+    def styled(self, style: Style) -> Formatted:
+        """The same, all of it in a style."""
+        return Formatted(self.text, (Span(style, 0, len(self.text)), *self.spans))
+
+
+def lines(parts: Iterable[Formatted]) -> Formatted:
+    """Texts on lines of their own; empty ones are left out."""
+    text = ""
+    spans: list[Span] = []
+    for part in parts:
+        if not part.text:
+            continue
+        begin = len(text) + 1 if text else 0
+        text = f"{text}\n{part.text}" if text else part.text
+        spans += (replace(span, start=span.start + begin, end=span.end + begin) for span in part.spans)
+    return Formatted(text, tuple(spans))
 
 
 def utf16_units(text: str) -> int:

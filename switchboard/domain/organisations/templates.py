@@ -15,7 +15,8 @@ from jinja2 import Template, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from switchboard.domain.organisations import markup
-from switchboard.domain.organisations.markup import MOST_UNITS, Formatted
+from switchboard.domain.organisations.digests import LINE_SPANS, LINE_UNITS
+from switchboard.domain.organisations.markup import MOST_UNITS, Formatted, Style
 
 MOST_SOURCE_CHARS = 8_000
 MOST_PROBLEMS = 20
@@ -35,9 +36,10 @@ PLACEHOLDERS: Mapping[str, tuple[str, str]] = {
 
 
 class Purpose(StrEnum):
-    """What a message about a document is."""
+    """What a message about a document is; `digest` is its line in a message about several."""
 
     NOTICE = "notice"
+    DIGEST = "digest"
     REMINDER = "reminder"
     PROCESSED = "processed"
 
@@ -59,7 +61,7 @@ _ALLOWED = (
 )
 
 
-def problems(source: str) -> list[str]:
+def problems(source: str, purpose: Purpose = Purpose.NOTICE) -> list[str]:
     """Everything that is wrong with a template, each in a sentence; none for one that may be stored."""
     if len(source) > MOST_SOURCE_CHARS:
         return [f"the template has more than {MOST_SOURCE_CHARS} characters"]
@@ -69,7 +71,7 @@ def problems(source: str) -> list[str]:
         return [f"line {error.lineno}: {error.message}"]
     found = list(dict.fromkeys(_forbidden(parsed)))
     if not found:
-        found = _problems_of_results(source)
+        found = _problems_of_results(source, purpose)
     return found[:MOST_PROBLEMS]
 
 
@@ -100,7 +102,7 @@ def _all_nodes(node: nodes.Node) -> Iterator[nodes.Node]:
             yield from _all_nodes(child)
 
 
-def _problems_of_results(source: str) -> list[str]:
+def _problems_of_results(source: str, purpose: Purpose) -> list[str]:
     """What is wrong with what comes out: with every value at its longest, and with those that may be empty left out."""
     longest = {name: value for name, (_, value) in PLACEHOLDERS.items()}
     shortest = {name: "" if "empty" in about else value for name, (about, value) in PLACEHOLDERS.items()}
@@ -110,12 +112,28 @@ def _problems_of_results(source: str) -> list[str]:
     if not markup.parse(bare).text:
         found.append("the message would be empty where title, link and deadline are not given")
     units = max(markup.parse(full).units, markup.parse(bare).units)
-    if units > MOST_UNITS:
+    if purpose is Purpose.DIGEST:
+        found += _problems_of_line(markup.parse(full), longest)
+    elif units > MOST_UNITS:
         found.append(
             f"the message could have {units} characters, {MOST_UNITS} fit in one: put the link behind a word "
             '(<a href="{{ link }}">Open</a>) and shorten the text'
         )
     return list(dict.fromkeys(found))
+
+
+def _problems_of_line(line: Formatted, longest: Mapping[str, str]) -> Iterator[str]:
+    """Of a line that is cut where it is too long: the number stays, and no link is broken."""
+    if "\n" in line.text:
+        yield "a document has one line in a digest: write no line breaks"
+    if longest["number"] not in line.cut(LINE_UNITS).text:
+        yield (
+            f"a line of a digest is cut behind {LINE_UNITS} characters: name the number, and name it before what can be long"
+        )
+    if longest["link"] in line.text:
+        yield 'put the link behind a word (<a href="{{ link }}">Open</a>): a line of a digest has no room for it'
+    if len(line.spans) > LINE_SPANS or sum(span.style is Style.LINK for span in line.spans) > 1:
+        yield f"a line of a digest has one link and {LINE_SPANS} formatted parts at most"
 
 
 @cache
