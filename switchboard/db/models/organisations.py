@@ -9,11 +9,13 @@ from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstr
 from sqlalchemy.orm import Mapped, mapped_column
 
 from switchboard.db.models.base import Base
-from switchboard.db.types import BigId, Sealed
+from switchboard.db.types import BigId, Json, Sealed
 
 _UNFOLLOWED = text("followed_at IS NULL AND delivery_id IS NOT NULL")
 _TO_REMIND = text("remind_at IS NOT NULL")
 _COLLECTED = text("digest_at IS NOT NULL")
+_OF_A_MAILING = text("mailing_id IS NOT NULL")
+_SCHEDULED = text("next_at IS NOT NULL")
 
 
 class EventState(StrEnum):
@@ -126,9 +128,44 @@ class NoticeTemplate(Base):
     updated_at: Mapped[datetime]
 
 
+class Mailing(Base):
+    """What an organisation tells its people regularly: `texts` are templates by language, `rule` is cron by its clocks.
+
+    `recipients` None stands for everybody who is opted in at that moment. `next_at` None: stopped. `last_at` and
+    `last_event_id` are of what went out last, `problem` why that reached nobody. The last time we were down too long,
+    `skipped_count` times were left out, the first at `skipped_from`. SQLite uses no number twice, so that an event whose
+    mailing was deleted never belongs to another.
+    """
+
+    __tablename__ = "mailings"
+    __table_args__ = (
+        UniqueConstraint("organisation_id", "name"),
+        Index("ix_mailings_next_at", "next_at", sqlite_where=_SCHEDULED, postgresql_where=_SCHEDULED),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(BigId, primary_key=True)
+    organisation_id: Mapped[int] = mapped_column(ForeignKey("organisations.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(100))
+    rule: Mapped[str] = mapped_column(String(100))
+    title: Mapped[str] = mapped_column(String(500))
+    link: Mapped[str] = mapped_column(String(2000))
+    texts: Mapped[dict[str, str]] = mapped_column(Json)
+    recipients: Mapped[list[str] | None] = mapped_column(Json)
+    next_at: Mapped[datetime | None]
+    last_at: Mapped[datetime | None]
+    last_event_id: Mapped[int | None] = mapped_column(BigInteger)
+    problem: Mapped[str | None] = mapped_column(Text)
+    skipped_count: Mapped[int]
+    skipped_from: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
 class DocumentEvent(Base):
-    """Something that happened to a document. `body_hash` (SHA-256) tells a repeat from another event under the same key;
-    `signature` is the one its request carried, which serves one key only. Retention empties what the document says.
+    """Something that happened to a document, or one going out of a mailing. `body_hash` (SHA-256) tells a repeat from another
+    event under the same key; `signature` is the one its request carried, which serves one key only. Retention empties what
+    the document says.
     """
 
     __tablename__ = "document_events"
@@ -136,6 +173,7 @@ class DocumentEvent(Base):
         UniqueConstraint("organisation_id", "idempotency_key"),
         UniqueConstraint("organisation_id", "signature"),
         Index("ix_document_events_created_at", "created_at"),
+        Index("ix_document_events_mailing_id", "mailing_id", sqlite_where=_OF_A_MAILING, postgresql_where=_OF_A_MAILING),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -143,6 +181,7 @@ class DocumentEvent(Base):
     idempotency_key: Mapped[str] = mapped_column(String(200))
     body_hash: Mapped[str] = mapped_column(String(64))
     signature: Mapped[str | None] = mapped_column(String(64))
+    mailing_id: Mapped[int | None] = mapped_column(BigInteger)
     kind: Mapped[str] = mapped_column(String(64))
     number: Mapped[str | None] = mapped_column(String(100))
     title: Mapped[str | None] = mapped_column(String(500))
