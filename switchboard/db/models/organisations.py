@@ -173,7 +173,9 @@ class DocumentEvent(Base):
         UniqueConstraint("organisation_id", "idempotency_key"),
         UniqueConstraint("organisation_id", "signature"),
         Index("ix_document_events_created_at", "created_at"),
-        Index("ix_document_events_mailing_id", "mailing_id", sqlite_where=_OF_A_MAILING, postgresql_where=_OF_A_MAILING),
+        Index(
+            "ix_document_events_mailing_id", "mailing_id", sqlite_where=_OF_A_MAILING, postgresql_where=_OF_A_MAILING
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
