@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 MOST_UNITS = 4096
 """UTF-16 code units of one Telegram message (https://limits.tginfo.me, messages.tooLong): a notice is never split."""
+MOST_SPANS = 100
+"""Of one Telegram message; of more it shows the first ones (https://limits.tginfo.me)."""
 SCHEMES = ("http", "https", "mailto", "tel")
 
 

@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from switchboard.domain.organisations import markup
 from switchboard.domain.organisations.digests import LINE_SPANS, LINE_UNITS
-from switchboard.domain.organisations.markup import MOST_UNITS, Formatted, Style
+from switchboard.domain.organisations.markup import MOST_SPANS, MOST_UNITS, Formatted, Style
 
 MOST_SOURCE_CHARS = 8_000
 MOST_PROBLEMS = 20
@@ -63,22 +63,34 @@ _ALLOWED = (
 
 def problems(source: str, purpose: Purpose = Purpose.NOTICE) -> list[str]:
     """Everything that is wrong with a template, each in a sentence; none for one that may be stored."""
+    return (faults(source) or _problems_of_results(source, purpose))[:MOST_PROBLEMS]
+
+
+def faults(source: str) -> list[str]:
+    """Of these problems those that keep a template from being tried: too long, unreadable, or doing what is not allowed."""
     if len(source) > MOST_SOURCE_CHARS:
         return [f"the template has more than {MOST_SOURCE_CHARS} characters"]
     try:
         parsed = _environment().parse(source)
     except TemplateSyntaxError as error:
         return [f"line {error.lineno}: {error.message}"]
-    found = list(dict.fromkeys(_forbidden(parsed)))
-    if not found:
-        found = _problems_of_results(source, purpose)
-    return found[:MOST_PROBLEMS]
+    return list(dict.fromkeys(_forbidden(parsed)))[:MOST_PROBLEMS]
 
 
 def render(source: str, values: Mapping[str, str]) -> Formatted:
     """The message of a template that has no problems; placeholders without a value are empty. One Telegram message at most."""
+    return written(source, values).cut()
+
+
+def written(source: str, values: Mapping[str, str]) -> Formatted:
+    """The same, however long; for any template without `faults`."""
     filled = {name: values.get(name, "") for name in PLACEHOLDERS}
-    return markup.parse(_compiled(source).render(filled)).cut()
+    return markup.parse(_compiled(source).render(filled))
+
+
+def named(source: str) -> frozenset[str]:
+    """The placeholders that a template without `faults` names."""
+    return frozenset(node.name for node in _environment().parse(source).find_all(nodes.Name))
 
 
 def _forbidden(parsed: nodes.Template) -> Iterator[str]:
@@ -119,6 +131,9 @@ def _problems_of_results(source: str, purpose: Purpose) -> list[str]:
             f"the message could have {units} characters, {MOST_UNITS} fit in one: put the link behind a word "
             '(<a href="{{ link }}">Open</a>) and shorten the text'
         )
+    spans = max(len(markup.parse(full).spans), len(markup.parse(bare).spans))
+    if spans > MOST_SPANS:
+        found.append(f"the message has {spans} formatted parts, Telegram shows {MOST_SPANS}: format less")
     return list(dict.fromkeys(found))
 
 

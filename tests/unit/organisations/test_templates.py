@@ -47,10 +47,15 @@ def test_conditions_and_filters_work() -> None:
         ("x" * (templates.MOST_SOURCE_CHARS + 1), "more than 8000 characters"),
         ("{{ number }} " + "x" * MOST_UNITS, f"{MOST_UNITS} fit in one"),
         ("{{ link }}{{ link }}{{ link }}", f"{MOST_UNITS} fit in one"),
+        ("{{ number }}" + "<b>x</b> " * 101, "the message has 101 formatted parts, Telegram shows 100"),
     ],
 )
 def test_a_wrong_template_is_told_where_and_why(source: str, complaint: str) -> None:
     assert any(complaint in problem for problem in templates.problems(source)), templates.problems(source)
+
+
+def test_a_hundred_formatted_parts_may_be_stored() -> None:
+    assert templates.problems("{{ number }}" + "<b>x</b> " * 100) == []
 
 
 def test_every_problem_is_said_at_once() -> None:
