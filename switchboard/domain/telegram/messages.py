@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from switchboard.domain.organisations.markup import Formatted, Span, Style, utf16_units
+from switchboard.domain.organisations.markup import MOST_SPANS, Formatted, Span, Style, utf16_units
 
 TEXT_UNITS = 4096
 CAPTION_UNITS = 1024
-MOST_SPANS = 100
 ALBUM_MOST = 10
 _SEPARATORS = ("\n\n", "\n", " ")
 _JOINER = "\u200d"

@@ -8,10 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from switchboard.domain.organisations.markup import Formatted, Span, Style, utf16_units
+from switchboard.domain.organisations.markup import MOST_SPANS, Formatted, Span, Style, utf16_units
 from switchboard.domain.telegram.messages import (
     CAPTION_UNITS,
-    MOST_SPANS,
     Attachment,
     FileKind,
     Part,
