@@ -12,9 +12,8 @@ import contextlib
 import random
 import re
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
@@ -22,6 +21,7 @@ from xml.sax.saxutils import escape
 from tornado import httpserver, iostream, netutil, web
 
 from sandbox.faults import FaultBook, FaultGate
+from sandbox.in_thread import in_thread
 
 LOGIN, PASSWORD = "anna", "right"
 PRINCIPAL, HOME, CALENDAR, TASKS = "/principals/anna/", "/home/anna/", "/home/anna/work/", "/home/anna/todo/"
@@ -154,30 +154,19 @@ def running_faulty(layout: Layout | None = None) -> Iterator[FaultyServer]:
     ports = [sockets[0].getsockname()[1] for sockets in listening]
     server.port, server.home_port = ports[0], ports[-1]
     server.url, server.home_url = f"http://{hosts[0]}:{ports[0]}", f"http://{hosts[-1]}:{ports[-1]}"
-    ready, loops = threading.Event(), list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]()
 
-    async def serve() -> None:
+    @asynccontextmanager
+    async def serving() -> AsyncIterator[None]:
         application = web.Application([(r"(/.*)", _Handler, {"server": server})], log_function=lambda _handler: None)
         http = httpserver.HTTPServer(FaultGate(application, server.faults))
         for sockets in listening:
             http.add_sockets(sockets)
-        end = asyncio.Event()
-        loops.append((asyncio.get_running_loop(), end))
-        ready.set()
-        await end.wait()
+        yield
         http.stop()
         await http.close_all_connections()
 
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="faulty-caldav", daemon=True)
-    thread.start()
-    if not ready.wait(10):
-        raise RuntimeError("the faulty CalDAV twin did not start within 10 seconds")
-    try:
+    with in_thread("faulty-caldav", serving()):
         yield server
-    finally:
-        loop, end = loops[0]
-        loop.call_soon_threadsafe(end.set)
-        thread.join(10)
 
 
 class _Handler(web.RequestHandler):

@@ -7,11 +7,10 @@ import json
 import os
 import secrets
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from tornado import ioloop, netutil, web
 from tornado.httpserver import HTTPServer
 
 from sandbox.faults import FaultBook, FaultGate, Reply, control_routes
+from sandbox.in_thread import in_thread
 from sandbox.mattermost.api.base import MAX_BODY_BYTES, NotFoundHandler, Services
 from sandbox.mattermost.api.routes import url_specs
 from sandbox.mattermost.model import Json, new_id
@@ -150,28 +150,14 @@ class MattermostTwin:
     def running(cls, *, port: int = 0, **options: Any) -> Iterator[MattermostTwin]:
         """A twin in a thread with its own event loop; options as in the constructor."""
         twin = cls(**options)
-        started: Future[asyncio.Event] = Future()
-
-        async def serve() -> None:
-            try:
-                twin.start(port)
-            except OSError as failure:
-                started.set_exception(failure)
-                return
-            end = asyncio.Event()
-            started.set_result(end)
-            await end.wait()
-            await twin.stop()
-
-        thread = threading.Thread(target=asyncio.run, args=(serve(),), name="mattermost-twin", daemon=True)
-        thread.start()
-        end = started.result(timeout=10)
-        try:
+        with in_thread("mattermost-twin", twin._listening(port)):
             yield twin
-        finally:
-            if twin._loop is not None:
-                twin._loop.call_soon_threadsafe(end.set)
-            thread.join(timeout=10)
+
+    @asynccontextmanager
+    async def _listening(self, port: int) -> AsyncIterator[None]:
+        self.start(port)
+        yield
+        await self.stop()
 
     def call(self, function: Callable[[], _T]) -> _T:
         """Run `function` on the twin's event loop and wait for its result: the only safe way to look at `world`."""

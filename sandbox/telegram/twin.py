@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from telethon.tl import types
 from telethon.tl.alltlobjects import LAYER
 
 import sandbox.telegram.methods  # noqa: F401 - registers the calls
+from sandbox.in_thread import in_thread
 from sandbox.telegram import actions, membership
 from sandbox.telegram.faults import FaultBook
 from sandbox.telegram.files import FileStore, picture_size
@@ -99,6 +99,14 @@ class TelegramTwin:
         if self._journal is not None:
             self._journal.flush()
 
+    @asynccontextmanager
+    async def listening(self, port: int) -> AsyncIterator[None]:
+        """From `start` to `stop`; afterwards `call` runs in the caller's thread."""
+        await self.start(port)
+        yield
+        self._loop = None
+        await self.stop()
+
     def call(self, function: Callable[[], _T]) -> _T:
         """Run `function` on the twin's event loop and wait for its result: the only safe way to touch `world` while it runs."""
         loop = self._loop
@@ -114,12 +122,6 @@ class TelegramTwin:
 
         loop.call_soon_threadsafe(run)
         return done.result(timeout=10)
-
-    def end_from_outside(self, end: asyncio.Event) -> None:
-        """Set an event of the twin's loop from another thread; `call` runs in the caller's thread from now on."""
-        loop, self._loop = self._loop, None
-        if loop is not None:
-            loop.call_soon_threadsafe(end.set)
 
     def _act(self, function: Callable[[], _T]) -> _T:
         """What nobody on the line asked for: all updates are pushes."""
@@ -330,24 +332,5 @@ def _running_here(loop: asyncio.AbstractEventLoop) -> bool:
 def running_telegram(*, port: int = 0, **options: Any) -> Iterator[TelegramTwin]:
     """The twin in a thread of this process until the block ends; options as in `TelegramTwin`."""
     twin = TelegramTwin(**options)
-    started: Future[asyncio.Event] = Future()
-
-    async def serve() -> None:
-        try:
-            await twin.start(port)
-        except OSError as failure:
-            started.set_exception(failure)
-            return
-        end = asyncio.Event()
-        started.set_result(end)
-        await end.wait()
-        await twin.stop()
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),), name="telegram-twin", daemon=True)
-    thread.start()
-    end = started.result(timeout=10)
-    try:
+    with in_thread("telegram-twin", twin.listening(port)):
         yield twin
-    finally:
-        twin.end_from_outside(end)
-        thread.join(10)
