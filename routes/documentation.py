@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, Literal, TypeVar
 
 from flask import Flask
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from werkzeug.routing import Rule
 
 from routes import problems
@@ -40,7 +40,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a view says of itself; `errors` are the statuses of its problem documents, beside those every route can give."""
+    """What a view says of itself; `errors` are the statuses of its problem documents, beside those every route can give.
+
+    `body_required` False: it may come without a body.
+    """
 
     summary: str
     answers: Mapping[int, Answer]
@@ -48,6 +51,7 @@ class Description:
     body: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
+    body_required: bool = True
 
 
 def describes(
@@ -58,18 +62,24 @@ def describes(
     body: type[BaseModel] | None = None,
     headers: Mapping[str, str] | None = None,
     errors: tuple[int, ...] = (),
+    body_required: bool = True,
 ) -> Callable[[View], View]:
     """Attach a description to a view; put it under the route decorator.
 
-    `body` is the model of its JSON body, `headers` those of the request that it reads, by name.
+    `body` is the model of its JSON body, with an `example`; `headers` are those of the request that it reads, by name.
     """
 
     def attach(view: View) -> View:
-        description = Description(summary, answers, query=query, body=body, headers=headers or {}, errors=errors)
+        description = Description(summary, answers, query, body, headers or {}, errors, body_required)
         setattr(view, ATTRIBUTE, description)
         return view
 
     return attach
+
+
+def example(**fields: Any) -> ConfigDict:
+    """The configuration of a body's model that shows these fields as an example."""
+    return ConfigDict(json_schema_extra={"examples": [fields]})
 
 
 def assemble(app: Flask, *, version: str, server_url: str = "") -> dict[str, Any]:
@@ -125,7 +135,10 @@ def _operation(rule: Rule, method: str, description: Description, schemas: dict[
         operation["parameters"] = parameters
     if description.body is not None:
         schema = _schema(description.body, schemas, mode="validation")
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+        operation["requestBody"] = {
+            "required": description.body_required,
+            "content": {"application/json": {"schema": schema}},
+        }
     if closed:
         operation["security"] = [{"token": []}]
     return operation

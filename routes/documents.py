@@ -10,7 +10,7 @@ from flask import Blueprint, Response, request, url_for
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from routes import problems
-from routes.documentation import Answer, describes
+from routes.documentation import Answer, describes, example
 from routes.responses import json_answer
 from routes.senders import HEADERS, organisation_id, signature
 from routes.services import queue, services
@@ -69,6 +69,18 @@ class DocumentFacts(_Strict):
 class EventBody(_Strict):
     """What happened to a document, and whom to tell."""
 
+    model_config = example(
+        kind="to_sign",
+        document={
+            "number": "7/A",
+            "title": "Lease",
+            "link": "https://docs.example.org/7",
+            "deadline": "2030-12-25T18:00:00+03:00",
+        },
+        recipients=["anna"],
+        remind_minutes=180,
+    )
+
     kind: Annotated[
         str,
         Field(pattern=r"^[a-z][a-z0-9_.-]{0,63}$", description="chooses the template, for example to_sign"),
@@ -92,9 +104,11 @@ class EventBody(_Strict):
 
 
 class ProcessedBody(_Strict):
-    """Which event; must be sent where the request is signed, because a signature covers the body alone."""
+    """The event of the address once more. Only a signed request needs it, because a signature covers the body alone."""
 
-    event: Annotated[int, Field(ge=1)]
+    model_config = example(event=1)
+
+    event: Annotated[int, Field(ge=1, description="the same number as in the address; another is refused")]
 
 
 class DeliveryQuery(_Strict):
@@ -210,6 +224,7 @@ def event(event_id: int) -> Response:
     "Say that the document has been processed: reminders end, and messages that were sent say so",
     answers={200: Answer("The event.", EventView)},
     body=ProcessedBody,
+    body_required=False,
     headers=HEADERS,
     errors=(404, 422),
 )

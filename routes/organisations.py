@@ -8,7 +8,7 @@ from typing import Annotated
 from flask import Blueprint, Response, request, url_for
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from routes.documentation import Answer, describes
+from routes.documentation import Answer, describes, example
 from routes.documents import EventPage, EventQuery, queue_accepted
 from routes.responses import json_answer
 from routes.senders import actor
@@ -31,6 +31,8 @@ class _Strict(BaseModel):
 class OrganisationFields(_Strict):
     """What may be changed."""
 
+    model_config = example(support_contact="help desk, 101")
+
     name: Annotated[str | None, Field(min_length=1, max_length=200)] = None
     parent_id: Annotated[int | None, Field(ge=0, description="the organisation above it in the holding; 0: none")] = (
         None
@@ -49,19 +51,27 @@ class OrganisationFields(_Strict):
 class NewOrganisation(OrganisationFields):
     """A new organisation."""
 
+    model_config = example(name="Altair", zone="Europe/Moscow", language="ru")
+
     name: Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class TelegramFields(_Strict):
     """The number it writes from, and its pair of my.telegram.org; one number has one pair."""
 
+    model_config = example(phone="+79160001122", api_id=12345, api_hash="0123456789abcdef0123456789abcdef")
+
     phone: Annotated[str, Field(max_length=40, description="with the country code, for example +79161234567")]
     api_id: int
-    api_hash: Annotated[SecretStr, Field(max_length=64)]
+    api_hash: Annotated[SecretStr, Field(max_length=64, description="32 hexadecimal digits")]
 
 
 class RecipientFields(_Strict):
     """What the document system knows of a person."""
+
+    model_config = example(
+        opted_in=True, telegram="+79160001122", name="Anna Petrova", quiet_from="22:00", quiet_until="08:00"
+    )
 
     opted_in: Annotated[bool, Field(description="whether the person agreed to get messages; their own STOP wins")]
     channel: Annotated[str, Field(description="telegram or mattermost")] = "telegram"
@@ -83,11 +93,15 @@ class RecipientFields(_Strict):
 class TemplateFields(_Strict):
     """The words."""
 
+    model_config = example(source="Document {{ number }} is for you to sign: {{ link }}")
+
     source: Annotated[str, Field(max_length=100_000)]
 
 
 class TestFields(_Strict):
     """Whom to send a test to, and which template."""
+
+    model_config = example(recipient="anna", kind="to_sign")
 
     recipient: Annotated[str, Field(max_length=128, description="external id")]
     kind: Annotated[str, Field(max_length=64)] = "default"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from flask import Blueprint, Response, request, url_for
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from routes import problems
-from routes.documentation import Answer, describes
+from routes.documentation import Answer, describes, example
 from routes.responses import json_answer
 from routes.services import queue, services
 from switchboard.domain.telegram.states import AccountState, Reason
@@ -29,10 +30,14 @@ LOCATION = {"Location": "The account; ask there until it is done."}
 blueprint = Blueprint("telegram", __name__, url_prefix="/telegram/accounts")
 
 
-class NewAccount(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewAccount(_Strict):
     """A number, or a bot's token."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = example(phone="+79161234568")
 
     phone: Annotated[
         str | None, Field(max_length=40, description="number with its country code, for example +79161234567")
@@ -48,26 +53,24 @@ class NewAccount(BaseModel):
         return self
 
 
-class Removal(BaseModel):
+class Removal(_Strict):
     """How to remove."""
-
-    model_config = ConfigDict(extra="forbid")
 
     log_out: Annotated[bool, Field(description="also end the session at Telegram")] = True
 
 
-class GivenCode(BaseModel):
+class GivenCode(_Strict):
     """The code that arrived."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = example(code="12345")
 
     code: Annotated[SecretStr, Field(max_length=100, description="for example 12345; blanks and dashes do not count")]
 
 
-class GivenPassword(BaseModel):
+class GivenPassword(_Strict):
     """The password of the two-step verification."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = example(password="open sesame")  # noqa: S106  an example
 
     password: Annotated[SecretStr, Field(max_length=1024)]
 
@@ -223,7 +226,8 @@ def _wait(account_id: int, until: Callable[[AccountView], bool], *, done: int = 
     view = services().telegram_accounts.wait(account_id, until, seconds=WAIT_S)
     if view is None:
         view = services().telegram_accounts.get(account_id)  # NotFoundError
-    return json_answer(view, done if until(view) else 202, location=_location(account_id))
+    status = done if until(view) else 202
+    return json_answer(view, status, location=None if status == HTTPStatus.OK else _location(account_id))
 
 
 def _hint(account_id: int) -> None:
