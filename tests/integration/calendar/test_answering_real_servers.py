@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from sandbox.caldav import running_radicale
 from sandbox.caldav.ics import BORIS, Attendee
-from sandbox.caldav.meetings import CalendarDesk
-from sandbox.caldav.seeding import seed_objects, seed_xandikos
-from sandbox.caldav.xandikos import running_xandikos
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient
 from switchboard.crypto import SecretBox
@@ -31,38 +26,19 @@ from switchboard.services.calendar.answering import Answering, Invitations
 from switchboard.services.calendar.expansion import CalendarExpansion
 from switchboard.services.calendar.notices import CalendarNotices
 from switchboard.services.calendar.polling import CalendarPolling, PollOutcome
+from tests.integration.calendar.real_servers import NAMES, RealServer, running_real_server
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
+SEEDED = 3
 LATER = NOW + timedelta(hours=3)
 BOX = SecretBox(["k" * 32])
 ANNA = Attendee("anna@example.org", "Анна Иванова", "NEEDS-ACTION")
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running server with a small calendar `big`."""
-
-    url: str
-    port: int
-    login: str
-    password: str
-    calendar: str
-    desk: CalendarDesk
-
-    def open(self, url: str, login: str, password: str) -> CaldavClient:
-        return CaldavClient(url, login, password, guard=AddressGuard([f"127.0.0.1:{self.port}"]))
-
-
-@pytest.fixture(params=["radicale", "xandikos"])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    if request.param == "radicale":
-        seed_objects(tmp_path / "storage", 3)
-        with running_radicale(tmp_path) as radicale:
-            yield Server(radicale.url, radicale.port, "anna", radicale.password, "Big", radicale.desk)
-        return
-    seed_xandikos(tmp_path / "xandikos", 3)
-    with running_xandikos(tmp_path) as xandikos:
-        yield Server(xandikos.url, xandikos.port, "user", "none", "big", xandikos.desk)
+@pytest.fixture(params=NAMES)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealServer]:
+    with running_real_server(request.param, tmp_path, SEEDED) as server:
+        yield server
 
 
 class OnePerson:
@@ -80,7 +56,7 @@ class Free:
         return contextlib.nullcontext()
 
 
-def test_an_answer_lands_and_a_change_made_meanwhile_stays(sqlite_url: str, server: Server) -> None:
+def test_an_answer_lands_and_a_change_made_meanwhile_stays(sqlite_url: str, server: RealServer) -> None:
     database = Database(sqlite_url)
     guard = AddressGuard([f"127.0.0.1:{server.port}"])
     meeting = server.desk.add("anna", "Review", LATER, calendar="big", attendees=(BORIS, ANNA), now=NOW)

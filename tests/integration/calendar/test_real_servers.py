@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +10,6 @@ import pytest
 from sqlalchemy import select, update
 
 from sandbox.caldav import running_radicale
-from sandbox.caldav.meetings import CalendarDesk
-from sandbox.caldav.seeding import seed_objects, seed_xandikos
-from sandbox.caldav.xandikos import running_xandikos
 from switchboard.clients.address_guard import AddressGuard
 from switchboard.clients.caldav import CaldavClient, SyncTokenExpiredError
 from switchboard.crypto import SecretBox
@@ -23,36 +19,16 @@ from switchboard.errors import AuthError
 from switchboard.services.calendar.accounts import CalendarAccounts, ConnectRequest, Person
 from switchboard.services.calendar.polling import CalendarPolling, PollOutcome
 from tests.integration.calendar.household import OnePerson
+from tests.integration.calendar.real_servers import NAMES, RealServer, running_real_server
 
 SEEDED = 120
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 
 
-@dataclass(frozen=True)
-class RealServer:
-    """A running server with one calendar `big` of 120 seeded meetings."""
-
-    url: str
-    port: int
-    login: str
-    password: str
-    calendar: str
-    desk: CalendarDesk
-
-    def open(self, url: str, login: str, password: str) -> CaldavClient:
-        return CaldavClient(url, login, password, guard=AddressGuard([f"127.0.0.1:{self.port}"]))
-
-
-@pytest.fixture(params=["radicale", "xandikos"])
+@pytest.fixture(params=NAMES)
 def real(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealServer]:
-    if request.param == "radicale":
-        seed_objects(tmp_path / "storage", SEEDED)
-        with running_radicale(tmp_path) as radicale:
-            yield RealServer(radicale.url, radicale.port, "anna", radicale.password, "Big", radicale.desk)
-        return
-    seed_xandikos(tmp_path / "xandikos", SEEDED)
-    with running_xandikos(tmp_path) as xandikos:
-        yield RealServer(xandikos.url, xandikos.port, "user", "none", "big", xandikos.desk)
+    with running_real_server(request.param, tmp_path, SEEDED) as server:
+        yield server
 
 
 class NobodyTold:
