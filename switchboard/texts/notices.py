@@ -7,7 +7,7 @@ from datetime import datetime
 from html import escape
 from zoneinfo import ZoneInfo
 
-from switchboard.domain.organisations import markup
+from switchboard.domain.organisations import markup, templates
 from switchboard.domain.organisations.digests import LINE_UNITS
 from switchboard.domain.organisations.markup import Formatted, Span, Style, utf16_units
 from switchboard.domain.organisations.templates import Purpose
@@ -73,6 +73,25 @@ def _line(values: Mapping[str, str], texts: Texts) -> Formatted:
     if values["link"]:
         spans.append(Span(Style.LINK, len(begin) + 1 if title else 2, len(named), values["link"]))
     return Formatted(named + end, tuple(spans))
+
+
+def mailing(source: str, values: Mapping[str, str], texts: Texts) -> Formatted:
+    """A mailing, uncut: its text between its title and its link, and who sends it; what the text names itself stands once.
+
+    `source` is a template without faults.
+    """
+    named = templates.named(source)
+    around = {name: "" if name in named else value for name, value in values.items()}
+    words, link = texts.gettext("Open"), around["link"]
+    return markup.lines(
+        [
+            Formatted(around["title"]).styled(Style.BOLD),
+            templates.written(source, values),
+            Formatted(words, (Span(Style.LINK, 0, len(words), link),)) if link else Formatted(""),
+            Formatted(around["organisation"]).styled(Style.ITALIC),
+            Formatted(around["stop_hint"]),
+        ]
+    )
 
 
 def stop_hint(texts: Texts) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from html import escape
 from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
@@ -92,6 +93,24 @@ def lines(parts: Iterable[Formatted]) -> Formatted:
         text = f"{text}\n{part.text}" if text else part.text
         spans += (replace(span, start=span.start + begin, end=span.end + begin) for span in part.spans)
     return Formatted(text, tuple(spans))
+
+
+def html(formatted: Formatted) -> str:
+    """The same in the tags that `parse` knows, which are Telegram's too (https://core.telegram.org/bots/api#html-style)."""
+    tags = {style: tag for tag, style in TAGS.items()}
+    marks: list[tuple[int, int, int, str]] = []
+    for index, span in enumerate(formatted.spans):  # at one place inner ones end first, and begin last
+        link = f' href="{escape(span.url)}"' if span.style is Style.LINK else ""
+        marks += [
+            (span.start, 1, index, f"<{tags[span.style]}{link}>"),
+            (span.end, 0, -index, f"</{tags[span.style]}>"),
+        ]
+    parts: list[str] = []
+    position = 0
+    for place, _, _, mark in sorted(marks):
+        parts += [escape(formatted.text[position:place], quote=False), mark]
+        position = place
+    return "".join([*parts, escape(formatted.text[position:], quote=False)])
 
 
 def utf16_units(text: str) -> int:

@@ -88,6 +88,7 @@ def written(source: str, values: Mapping[str, str]) -> Formatted:
     return markup.parse(_compiled(source).render(filled))
 
 
+@lru_cache(maxsize=256)
 def named(source: str) -> frozenset[str]:
     """The placeholders that a template without `faults` names."""
     return frozenset(node.name for node in _environment().parse(source).find_all(nodes.Name))

@@ -1,16 +1,17 @@
 """When a mailing goes out: a cron rule by the clocks of a zone, given as instants in UTC.
 
-The rule is read as Debian's cron reads it (crontab(5)): five fields, names of days and months, `L` for the last day of the month,
-`MON#1` for the first Monday. Other than there, every rule follows the clocks, also one with `*` in minutes or hours: a time that
-the clocks skip counts as the first one after the gap, one that comes twice counts the first time, and what then falls together
-is one time. So nobody gets a mailing twice, or misses a day's, because clocks change.
+The rule is read as Debian's cron reads it (crontab(5)): five fields, names of days and months, `L` for the last day of the
+month, `MON#1` for the first Monday. Other than there, every rule follows the clocks, also one with `*` in minutes or hours: a
+time that the clocks skip counts as the first one after the gap, one that comes twice counts the first time, and what then
+falls together is one time. So nobody gets a mailing twice, or misses a day's, because clocks change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -20,6 +21,10 @@ from switchboard.errors import InvalidInputError
 
 MOST_RULE_CHARS = 100
 LEAST_BETWEEN = timedelta(minutes=15)
+GRACE = timedelta(hours=2)
+"""A time that was missed is made up for so long, and then left out."""
+MOST_COUNTED = 10_000
+"""Of times that were left out; a hundred days of quarters of an hour."""
 _LOOKED_AT = 400  # a day that keeps the least distance has 96 times, so some days that follow each other are among them
 _LOOKED_AHEAD = timedelta(days=365 * 10)
 _MINUTE = timedelta(minutes=1)
@@ -53,7 +58,7 @@ def check(rule: str, now: datetime, zone: ZoneInfo) -> str:
 
 
 def instants(rule: str, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-    """The times of a rule that passed `check`, later than `after`, each once and in order; it ends where none comes in 50 years."""
+    """The times of a rule that passed `check` behind `after`, each once and in order; they end where none comes in 50 years."""
     last = after
     for wall in CronSim(rule, _wall(after, zone) - _MINUTE):
         instant = _instant(wall, zone)
@@ -65,6 +70,30 @@ def instants(rule: str, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
 def next_instant(rule: str, after: datetime, zone: ZoneInfo) -> datetime | None:
     """The first of them."""
     return next(instants(rule, after, zone), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be sent now: `at` is the time of the rule, None for nothing; `skipped` times, the first at `skipped_from`,
+    are left out.
+    """
+
+    at: datetime | None
+    skipped: int
+    skipped_from: datetime | None
+
+
+def due(rule: str, since: datetime, now: datetime, zone: ZoneInfo) -> Due:
+    """Of the times from `since`, which is one itself, to `now`: the latest, unless it is older than GRACE; never more."""
+    recent = [since, *_until(now, rule, max(since, now - GRACE), zone)]
+    at = recent[-1] if recent[-1] >= now - GRACE else None
+    passed = [since, *islice(_until(now, rule, since, zone), MOST_COUNTED)]
+    skipped = [one for one in passed if one != at][:MOST_COUNTED]
+    return Due(at, len(skipped), skipped[0] if skipped else None)
+
+
+def _until(end: datetime, rule: str, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
+    return takewhile(lambda instant: instant <= end, instants(rule, after, zone))
 
 
 def _wall(instant: datetime, zone: ZoneInfo) -> datetime:
@@ -99,7 +128,7 @@ def _explained(fields: list[str], complaint: str) -> str:
 def _stands_alone(fields: list[str]) -> bool:
     """Whether the day of the month is one for itself, whatever the months."""
     try:
-        CronSim(" ".join([*fields[:3], "*", fields[4]]), datetime(2000, 1, 1))
+        CronSim(" ".join([*fields[:3], "*", fields[4]]), datetime(2000, 1, 1, tzinfo=UTC))
     except CronSimError:
         return False
     return True

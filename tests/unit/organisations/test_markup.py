@@ -78,3 +78,17 @@ def test_mattermost_shows_the_spans_and_nothing_that_the_text_pretends() -> None
     assert formatted_markdown(found) == (
         "**Doc \\*7\\*** @\u200ball\n[open \\[it\\]](https://x.example/%28a%29)  **a _b_** `'x'`"
     )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "plain &amp; simple &lt;b&gt;",
+        "<b>bold <i>both</i></b><i>italic</i>",
+        '<u><s>x</s></u> <code>y</code> <a href="https://x.example/?a=1&amp;b=%22">link <b>bold</b></a> end',
+    ],
+)
+def test_formatted_text_can_be_written_as_html_again(source: str) -> None:
+    found = markup.parse(source)
+    assert markup.html(found) == source
+    assert markup.parse(markup.html(found)) == found
