@@ -94,6 +94,7 @@ class EventBody(_Strict):
         int | None,
         Field(ge=0, le=60 * 24 * 90, description="reminder so long before the deadline; 0: none; else a day before"),
     ] = None
+    urgent: Annotated[bool, Field(description="tell everybody at once, also those who get digests")] = False
 
     @field_validator("recipients")
     @classmethod
@@ -179,6 +180,7 @@ def accept() -> Response:
             deadline_at=body.document.deadline,
             recipients=body.recipients,
             remind_before=None if body.remind_minutes is None else timedelta(minutes=body.remind_minutes),
+            urgent=body.urgent,
         ),
         signature=signature(),
     )

@@ -42,6 +42,13 @@ class OrganisationFields(_Strict):
     ] = None
     zone: Annotated[str | None, Field(max_length=64, description="for example Europe/Moscow; else UTC")] = None
     language: Annotated[str | None, Field(max_length=8, description="en, ru or uk; else en")] = None
+    digest: Annotated[
+        str | None,
+        Field(max_length=8, description="none (notices go out at once), hour or day; empty: the parent's, then none"),
+    ] = None
+    digest_at: Annotated[
+        str | None, Field(max_length=5, description="HH:MM of a daily digest; empty: the parent's, then 09:00")
+    ] = None
 
     def changes(self) -> OrganisationChanges:
         """As the service takes them."""
@@ -85,6 +92,13 @@ class RecipientFields(_Strict):
     quiet_until: Annotated[str, Field(max_length=5)] = ""
     zone: Annotated[str, Field(max_length=64, description="empty: the organisation's")] = ""
     language: Annotated[str, Field(max_length=8, description="empty: the organisation's")] = ""
+    digest: Annotated[
+        str, Field(max_length=8, description="one message an hour or a day: none, hour, day; empty: the organisation's")
+    ] = ""
+    digest_at: Annotated[
+        str,
+        Field(max_length=5, description="HH:MM of a daily digest by the clocks of the zone; empty: the organisation's"),
+    ] = ""
     is_contact: Annotated[
         bool, Field(description="is told over Mattermost when the organisation's Telegram falls out")
     ] = False
@@ -105,7 +119,7 @@ class TestFields(_Strict):
 
     recipient: Annotated[str, Field(max_length=128, description="external id")]
     kind: Annotated[str, Field(max_length=64)] = "default"
-    purpose: Annotated[str, Field(max_length=16, description="notice, reminder or processed")] = "notice"
+    purpose: Annotated[str, Field(max_length=16, description="notice, digest, reminder or processed")] = "notice"
     language: Annotated[str, Field(max_length=8, description="empty: the recipient's")] = ""
 
 
@@ -297,7 +311,7 @@ def templates(organisation_id: int) -> Response:
 
 @blueprint.put("/<int:organisation_id>/templates/<purpose>/<kind>/<language>")
 @describes(
-    "Store a template: purpose notice, reminder or processed; kind of event, or default for all",
+    "Store a template: purpose notice, digest, reminder or processed; kind of event, or default for all",
     answers={200: Answer("It.", TemplateView)},
     body=TemplateFields,
     errors=(404, 422),

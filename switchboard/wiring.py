@@ -73,6 +73,7 @@ from switchboard.services.operations import Operations
 from switchboard.services.organisations import notices as document_notices
 from switchboard.services.organisations.contacts import SERVICE_KIND, Contacts
 from switchboard.services.organisations.credentials import Credentials
+from switchboard.services.organisations.digests import Digests
 from switchboard.services.organisations.events import Events
 from switchboard.services.organisations.following import Following
 from switchboard.services.organisations.hearing import Hearing
@@ -92,6 +93,7 @@ from switchboard.services.telegram.records import Records
 from switchboard.services.telegram.shards import Leases, LeaseTimes
 from switchboard.services.telegram.sign_in import SignIns
 from switchboard.services.telegram.status import TelegramStatus
+from switchboard.services.telegram.waits import WaitView, strangers_limit
 from switchboard.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # Telethon costs 60 MiB, which only the process that holds accounts pays
@@ -196,6 +198,12 @@ def organisation_notices() -> document_notices.Notices:
 def organisation_contacts() -> Contacts:
     """Tells contacts how the Telegram of their organisation stands."""
     return Contacts(database(), telegram_accounts(), utc_now, support_contact=settings().support_contact)
+
+
+@cache
+def document_digests() -> Digests:
+    """Messages about several documents."""
+    return Digests(database(), utc_now, telegram_limits())
 
 
 @cache
@@ -650,6 +658,16 @@ def doctor_checks() -> list[Check]:
         ),
         *(
             Check(
+                f"telegram account {account.id}: strangers",
+                partial(_check_strangers, limit),
+                "Write to @SpamBot from this account. Once Telegram has lifted the limit: "
+                f"`python -m switchboard telegram allow-strangers {account.id}`.",
+            )
+            for account in _telegram_accounts_to_check()
+            if (limit := strangers_limit(account.waits)) is not None
+        ),
+        *(
+            Check(
                 f"telegram of {organisation.name}",
                 partial(_check_organisation, organisation),
                 f"`python -m switchboard organisations status {organisation.id}` says more.",
@@ -776,6 +794,10 @@ def _check_telegram_account(account: TelegramAccountView) -> str:
     if account.state in (AccountState.ONLINE, AccountState.STOPPED):
         return said
     raise WarningFound(said)
+
+
+def _check_strangers(limit: WaitView) -> str:
+    raise WarningFound(f"{limit.text} Since {limit.since:%Y-%m-%d %H:%M} UTC, until {limit.until:%Y-%m-%d %H:%M} UTC")
 
 
 @cache

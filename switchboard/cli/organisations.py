@@ -31,6 +31,8 @@ Under = Annotated[int | None, typer.Option(help="The organisation above it in th
 Contact = Annotated[str | None, typer.Option(help="Whom its people ask when notices do not come.")]
 Zone = Annotated[str | None, typer.Option(help="Time zone, for example Europe/Moscow.")]
 Language = Annotated[str | None, typer.Option(help=f"Language: {', '.join(LOCALES)}.")]
+Digest = Annotated[str | None, typer.Option(help="One message an hour or a day: none, hour, day; '': the parent's.")]
+DigestAt = Annotated[str | None, typer.Option(help="Time of a daily digest, for example 09:00; '': the parent's.")]
 
 
 @app.command("list")
@@ -68,9 +70,13 @@ def add(
     contact: Contact = None,
     zone: Zone = None,
     language: Language = None,
+    digest: Digest = None,
+    digest_at: DigestAt = None,
 ) -> None:
     """Add an organisation."""
-    settings = OrganisationChanges(parent_id=under, support_contact=contact, zone=zone, language=language)
+    settings = OrganisationChanges(
+        parent_id=under, support_contact=contact, zone=zone, language=language, digest=digest, digest_at=digest_at
+    )
     made = wiring.organisations().organisations.create(name, settings, actor=ACTOR)
     say(f"Organisation {made.id} is added. Its number: `organisations telegram {made.id} PHONE --api-id ID`.")
 
@@ -84,9 +90,19 @@ def change(
     contact: Contact = None,
     zone: Zone = None,
     language: Language = None,
+    digest: Digest = None,
+    digest_at: DigestAt = None,
 ) -> None:
     """Change what is given."""
-    changes = OrganisationChanges(name=name, parent_id=under, support_contact=contact, zone=zone, language=language)
+    changes = OrganisationChanges(
+        name=name,
+        parent_id=under,
+        support_contact=contact,
+        zone=zone,
+        language=language,
+        digest=digest,
+        digest_at=digest_at,
+    )
     wiring.organisations().organisations.update(organisation, changes, actor=ACTOR)
     say(f"Organisation {organisation} is changed.")
 
@@ -149,7 +165,7 @@ def recipients(
         return
     print_table(
         "Recipients",
-        ("external id", "name", "first", "second", "Telegram", "gets messages", "quiet", "contact"),
+        ("external id", "name", "first", "second", "Telegram", "gets messages", "quiet", "digest", "contact"),
         [
             (
                 one.external_id,
@@ -159,6 +175,7 @@ def recipients(
                 one.telegram,
                 "answered STOP" if one.stopped_at else "yes" if one.opted_in else "not opted in",
                 f"{one.quiet_from}-{one.quiet_until}" if one.quiet_from else None,
+                " ".join(filter(None, (one.digest, one.digest_at))),
                 "yes" if one.is_contact else "",
             )
             for one in found
@@ -181,6 +198,10 @@ def recipient(
     quiet: Annotated[str, typer.Option(help="Quiet hours, for example 22:00-08:00.")] = "",
     zone: Annotated[str, typer.Option(help="Else the organisation's.")] = "",
     language: Annotated[str, typer.Option(help="Else the organisation's.")] = "",
+    digest: Annotated[
+        str, typer.Option(help="One message an hour or a day: none, hour, day; else the organisation's.")
+    ] = "",
+    digest_at: Annotated[str, typer.Option(help="Time of a daily digest, HH:MM; else the organisation's.")] = "",
     contact: Annotated[bool, typer.Option(help="Is told when the organisation's Telegram falls out.")] = False,
 ) -> None:
     """Add a recipient, or make one so: what is not given is empty."""
@@ -196,6 +217,8 @@ def recipient(
         quiet_until=quiet_until,
         zone=zone,
         language=language,
+        digest=digest,
+        digest_at=digest_at,
         is_contact=contact,
     )
     stored, created = wiring.organisations().recipients.put(organisation, external_id, settings, actor=ACTOR)
@@ -236,7 +259,7 @@ def template(
     language: Annotated[str, typer.Argument(help=f"One of {', '.join(LOCALES)}.")],
     file: Annotated[Path, typer.Argument(help="File with the text; `-` reads it from a pipe.", allow_dash=True)],
     *,
-    purpose: Annotated[str, typer.Option(help="notice, reminder or processed.")] = "notice",
+    purpose: Annotated[str, typer.Option(help="notice, digest, reminder or processed.")] = "notice",
 ) -> None:
     """Store a template after checking it; every problem is said."""
     source = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
@@ -250,7 +273,7 @@ def send_test(
     external_id: Annotated[str, typer.Argument(help="The recipient who gets the test.")],
     *,
     kind: Annotated[str, typer.Option(help="Kind of event whose template is tried.")] = "default",
-    purpose: Annotated[str, typer.Option(help="notice, reminder or processed.")] = "notice",
+    purpose: Annotated[str, typer.Option(help="notice, digest, reminder or processed.")] = "notice",
     language: Annotated[str, typer.Option(help="Else the recipient's.")] = "",
 ) -> None:
     """Send a made-up document in a template's words to one recipient."""
@@ -303,7 +326,10 @@ def event(
     print_table(
         f"Event {event_id}",
         ("recipient", "what", "over", "state", "why", "not before", "ended"),
-        [(d.recipient, d.purpose, d.channel, d.state, d.reason, d.not_before, d.finished_at) for d in found],
+        [
+            (d.recipient, d.purpose, d.channel, d.state, d.reason, d.digest_at or d.not_before, d.finished_at)
+            for d in found
+        ],
         empty="No message is so." if unread else "The event names nobody.",
     )
 

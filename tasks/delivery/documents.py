@@ -11,8 +11,9 @@ from tasks.queueing import queue_by_name
 
 @app.task(name="delivery.documents.scan_due", soft_time_limit=15, only_one=True)
 def scan_due() -> int:
-    """Take second channels, change notices of processed documents, enter reminders; return how many were looked at."""
-    return sum(map(_queue, (wiring.document_following().follow(), wiring.document_following().remind())))
+    """Take second channels, change notices of processed documents, enter reminders and digests; return how many there were."""
+    following, digests = wiring.document_following(), wiring.document_digests()
+    return sum(_queue(act()) for act in (following.follow, following.remind, digests.collect))
 
 
 @app.task(name="delivery.documents.watch_service", soft_time_limit=30, only_one=True)

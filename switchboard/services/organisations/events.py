@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, Select, func, select, update
+from sqlalchemy import Row, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
@@ -29,8 +29,9 @@ from switchboard.db.models import (
     Recipient,
 )
 from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
-from switchboard.db.repositories.organisations import organisation, recipients_by_name, telegram_of
+from switchboard.db.repositories.organisations import lineage, organisation, recipients_by_name, telegram_of
 from switchboard.db.upsert import MAX_PARAMETERS, insert_new
+from switchboard.domain.organisations.digests import digest_at
 from switchboard.domain.organisations.schedule import reminder_at
 from switchboard.domain.organisations.templates import Purpose
 from switchboard.domain.portions import portions
@@ -46,13 +47,16 @@ from switchboard.services.organisations.addresses import (
     reachable,
     subject_of,
 )
+from switchboard.services.organisations.habits import habit_of
 
 DOCUMENT_KIND = "organisation.document"
+DIGEST_KIND = "organisation.digest"
 MOST_RECIPIENTS = 10_000
 NOTICE_USEFUL_FOR = timedelta(days=7)
 REMIND_BEFORE = timedelta(hours=24)
 BATCH = 50
 
+PROCESSED_BEFORE = "the document has been processed"
 UNKNOWN, REMOVED, OPTED_OUT, STOPPED, NO_CHANNEL = "unknown_recipient", "removed", "opted_out", "stopped", "no_channel"
 STATES: Mapping[DeliveryState, str] = {
     DeliveryState.PENDING: "waiting",
@@ -65,13 +69,17 @@ STATES: Mapping[DeliveryState, str] = {
     DeliveryState.EXPIRED: "given_up",
 }
 """The states of the ledger as a sender sees them."""
-UNDER_WAY = ("waiting", "sending")
+COLLECTED, GIVEN_UP = "collected", STATES[DeliveryState.EXPIRED]
+UNDER_WAY = (COLLECTED, "waiting", "sending")
 NOT_TOLD = (UNKNOWN, REMOVED, OPTED_OUT, STOPPED, NO_CHANNEL, "undeliverable", "given_up")
 
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """What happened to a document, for whom. `remind_before` None: the usual; zero: no reminder."""
+    """What happened to a document, for whom. `remind_before` None: the usual; zero: no reminder. `urgent`: in no digest.
+
+    One of a mailing has its `mailing_id`, and is of use for `useful_for`.
+    """
 
     kind: str
     number: str
@@ -80,6 +88,9 @@ class NewEvent:
     link: str = ""
     deadline_at: datetime | None = None
     remind_before: timedelta | None = None
+    urgent: bool = False
+    mailing_id: int | None = None
+    useful_for: timedelta = NOTICE_USEFUL_FOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +108,10 @@ class Accepted:
 class EventDelivery:
     """What became of one message of an event.
 
-    `state`: waiting (`not_before` where it is put off), sending, sent, read, undeliverable, given_up; or unknown_recipient,
-    removed, opted_out, stopped, no_channel, where nothing was sent at all. `reason` says why, and of a message over the second
-    channel why not over the first. Mattermost does not tell what was read: there `sent` is the last state.
+    `state`: waiting (`not_before` where it is put off), collected (for the digest of `digest_at`), sending, sent, read,
+    undeliverable, given_up; or unknown_recipient, removed, opted_out, stopped, no_channel, where nothing was sent at all.
+    `reason` says why, and of a message over the second channel why not over the first. Mattermost does not tell what was
+    read: there `sent` is the last state.
     """
 
     id: int
@@ -111,6 +123,7 @@ class EventDelivery:
     not_before: datetime | None
     finished_at: datetime | None
     remind_at: datetime | None
+    digest_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,29 +190,48 @@ class Events:
         were sent, `signature` what they were signed with.
         """
         now = self._clock()
-        body_hash = hashlib.sha256(body).hexdigest()
         with self._database.write() as session:
             sender = organisation(session, organisation_id)
-            row = {
-                "organisation_id": organisation_id,
-                "idempotency_key": key,
-                "body_hash": body_hash,
-                "signature": None if signature is None else hashlib.sha256(signature.encode()).hexdigest(),
-                "kind": event.kind,
-                "number": event.number,
-                "title": event.title or None,
-                "link": event.link or None,
-                "deadline_at": event.deadline_at,
-                "state": EventState.OPEN,
-                "created_at": now,
-            }
-            made = insert_new(session, DocumentEvent, [row], DocumentEvent.id)
-            if not made:
+            made = self.enter(session, sender, key, body, event, now=now, signature=signature)
+            if made is None:
+                body_hash = hashlib.sha256(body).hexdigest()
                 return Accepted(_repeated(session, organisation_id, key, body_hash))
-            event_id = int(made[0][0])
-            ids = self._tell(session, sender, event_id, event, now)
-            _audit(session, organisation_id, event_id, "document_event.accept", now, deliveries=len(ids))
-            return _accepted(session, event_id, ids)
+            return made
+
+    def enter(
+        self,
+        session: Session,
+        sender: Organisation,
+        key: str,
+        body: bytes,
+        event: NewEvent,
+        *,
+        now: datetime,
+        signature: str | None = None,
+        actor: str = "document_system",
+    ) -> Accepted | None:
+        """An event and its messages, in the caller's transaction; None, and nothing is done, where the key came before."""
+        row = {
+            "organisation_id": sender.id,
+            "idempotency_key": key,
+            "body_hash": hashlib.sha256(body).hexdigest(),
+            "signature": None if signature is None else hashlib.sha256(signature.encode()).hexdigest(),
+            "mailing_id": event.mailing_id,
+            "kind": event.kind,
+            "number": event.number,
+            "title": event.title or None,
+            "link": event.link or None,
+            "deadline_at": event.deadline_at,
+            "state": EventState.OPEN,
+            "created_at": now,
+        }
+        made = insert_new(session, DocumentEvent, [row], DocumentEvent.id)
+        if not made:
+            return None
+        event_id = int(made[0][0])
+        ids = self._tell(session, sender, event_id, event, now)
+        _audit(session, sender.id, event_id, "document_event.accept", now, actor=actor, deliveries=len(ids))
+        return _accepted(session, event_id, ids)
 
     def processed(self, organisation_id: int, event_id: int) -> Accepted:
         """Somebody acted on the document: reminders end, and what was sent says so. The same again does nothing."""
@@ -209,10 +241,17 @@ class Events:
             if event.state == EventState.PROCESSED:
                 return Accepted(event_id)
             event.state, event.processed_at = EventState.PROCESSED, now
+            links = update(DocumentDelivery).where(DocumentDelivery.event_id == event_id)
+            # one that a digest takes just now is waited for here, so that the second statement sees it taken
             session.execute(
-                update(DocumentDelivery)
-                .where(DocumentDelivery.event_id == event_id, DocumentDelivery.delivery_id.is_not(None))
-                .values(followed_at=None, remind_at=None)
+                links.where(
+                    or_(DocumentDelivery.delivery_id.is_not(None), DocumentDelivery.digest_at.is_not(None))
+                ).values(followed_at=None, remind_at=None)
+            )
+            session.execute(
+                links.where(DocumentDelivery.digest_at.is_not(None)).values(
+                    state=GIVEN_UP, reason=PROCESSED_BEFORE, digest_at=None
+                )
             )
             _audit(session, organisation_id, event_id, "document_event.processed", now)
         return Accepted(event_id)
@@ -240,16 +279,22 @@ class Events:
             query = _deliveries(event_id).where(DocumentDelivery.id > wanted.after)
             if wanted.state is not None:
                 inside = [state for state, word in STATES.items() if word == wanted.state]
-                query = query.where(Delivery.state.in_(inside) if inside else DocumentDelivery.state == wanted.state)
+                of_the_ledger = and_(DocumentDelivery.state.is_(None), Delivery.state.in_(inside))
+                query = query.where(or_(DocumentDelivery.state == wanted.state, of_the_ledger))
             if wanted.unread:
-                query = query.where(DocumentDelivery.channel == TELEGRAM, Delivery.state == DeliveryState.SENT)
+                query = query.where(
+                    DocumentDelivery.state.is_(None),
+                    DocumentDelivery.channel == TELEGRAM,
+                    Delivery.state == DeliveryState.SENT,
+                )
             rows = session.execute(query.order_by(DocumentDelivery.id).limit(wanted.limit)).all()
         return [_delivery_view(row, now) for row in rows]
 
     def _tell(self, session: Session, sender: Organisation, event_id: int, event: NewEvent, now: datetime) -> list[int]:
-        """Enter the notices of everybody who is to get one; return the ids of their ledger rows."""
+        """Enter the notices of those who are told now, and collect for digests; return the ids of the ledger rows."""
         names = list(dict.fromkeys(event.recipients))
         known = recipients_by_name(session, sender.id, names)
+        chain = lineage(session, sender.id)
         number = telegram_of(session, sender.id)
         account_id = None if number is None else number.account_id
         links: list[dict[str, Any]] = []
@@ -258,7 +303,7 @@ class Events:
             recipient = known.get(name)
             link = _link(event_id, name, recipient)
             links.append(link)
-            link["state"] = _refusal(recipient, account_id)
+            link["state"] = refusal(recipient, account_id)
             if recipient is None or link["state"] is not None:
                 continue
             channels = reachable(recipient, account_id)
@@ -266,8 +311,12 @@ class Events:
             if channels[0] != recipient.channel:
                 link["reason"] = f"{recipient.channel}: the organisation has no number to write from"
             link["remind_at"] = _reminder(sender, recipient, event, now)
-            notices.append((link, recipient))
-        ids = self._enter(session, event_id, notices, account_id, now)
+            link["digest_at"] = None if event.urgent else _digest(chain, recipient, event, now)
+            if link["digest_at"] is None:
+                notices.append((link, recipient))
+            else:
+                link["state"] = COLLECTED
+        ids = self._enter(session, event_id, notices, account_id, event.useful_for, now)
         insert_new(session, DocumentDelivery, links, DocumentDelivery.id)
         return sorted(ids)
 
@@ -277,6 +326,7 @@ class Events:
         event_id: int,
         notices: Sequence[tuple[dict[str, Any], Recipient]],
         account_id: int | None,
+        useful_for: timedelta,
         now: datetime,
     ) -> list[int]:
         over_telegram = [recipient.contacted_at is None for link, recipient in notices if link["channel"] == TELEGRAM]
@@ -291,7 +341,7 @@ class Events:
                     link["channel"],
                     Purpose.NOTICE,
                     account_id=account_id,
-                    expires_at=now + NOTICE_USEFUL_FOR + timedelta(seconds=wait_s),
+                    expires_at=now + useful_for + timedelta(seconds=wait_s),
                     not_before=now + timedelta(seconds=wait_s) if wait_s else None,
                 )
             )
@@ -312,8 +362,9 @@ class Events:
             return None
         now = self._clock()
         number = telegram_of(session, event.organisation_id)
+        digests = self._digests_by(session, event.id)
         if number is None or number.account_id is None:
-            return now
+            return max(now, digests or now)
         if not self._working(number.account_id):
             return None
         mine = session.execute(
@@ -330,7 +381,27 @@ class Events:
         ).all()
         waiting = {bool(first): count for first, count, _ in mine}
         needed_s = pacing.duration_s(waiting.get(False, 0), waiting.get(True, 0), self._limits)
-        return max([now + timedelta(seconds=needed_s), *(latest for _, _, latest in mine)])
+        ends = [now + timedelta(seconds=needed_s), *(latest for _, _, latest in mine)]
+        return max(ends if digests is None else [*ends, digests])
+
+    def _digests_by(self, session: Session, event_id: int) -> datetime | None:
+        """When the last digest that names the event may be out; None where it waits for none."""
+        found = session.execute(
+            select(
+                DocumentDelivery.channel,
+                Recipient.contacted_at.is_(None),
+                func.count(),
+                func.max(DocumentDelivery.digest_at),
+            )
+            .join(Recipient, Recipient.id == DocumentDelivery.recipient_id)
+            .where(DocumentDelivery.event_id == event_id, DocumentDelivery.digest_at.is_not(None))
+            .group_by(DocumentDelivery.channel, Recipient.contacted_at.is_(None))
+        ).all()
+        if not found:
+            return None
+        over_telegram = {bool(first): count for channel, first, count, _ in found if channel == TELEGRAM}
+        needed_s = pacing.duration_s(over_telegram.get(False, 0), over_telegram.get(True, 0), self._limits)
+        return max(latest for *_, latest in found) + timedelta(seconds=needed_s)
 
 
 def notice_row(
@@ -351,6 +422,32 @@ def notice_row(
         subject=subject_of(channel, account_id, recipient),
         recipient=ledger_recipient(channel, recipient),
         body={"event_id": event_id, "recipient_id": recipient.id, "purpose": str(purpose)},
+        expires_at=expires_at,
+        not_before=not_before,
+    )
+
+
+def digest_row(
+    first_id: int,
+    recipient: Recipient,
+    channel: str,
+    *,
+    account_id: int | None,
+    expires_at: datetime,
+    not_before: datetime | None = None,
+) -> NewDelivery:
+    """The ledger row of one message about several documents: those whose `delivery_id` is its number.
+
+    `first_id` is the first of their document_deliveries. It alone makes the key unique: a row is taken once, whereas two
+    digests may be of one instant, where an event was stored late.
+    """
+    return NewDelivery(
+        channel=channel,
+        kind=DIGEST_KIND,
+        key=f"{DIGEST_KIND}|{recipient.id}|{channel}|{first_id}",
+        subject=subject_of(channel, account_id, recipient),
+        recipient=ledger_recipient(channel, recipient),
+        body={"recipient_id": recipient.id},
         expires_at=expires_at,
         not_before=not_before,
     )
@@ -422,10 +519,12 @@ def _link(event_id: int, external_id: str, recipient: Recipient | None) -> dict[
     }
 
 
-def _refusal(recipient: Recipient | None, account_id: int | None) -> str | None:
+def refusal(recipient: Recipient | None, account_id: int | None) -> str | None:
     """Why nothing is sent to a recipient."""
     if recipient is None:
         return UNKNOWN
+    if recipient.removed_at is not None:
+        return REMOVED
     if recipient.stopped_at is not None:
         return STOPPED
     if not recipient.opted_in:
@@ -447,6 +546,17 @@ def _reminder(sender: Organisation, recipient: Recipient, event: NewEvent, now: 
     )
 
 
+def _digest(chain: Sequence[Organisation], recipient: Recipient, event: NewEvent, now: datetime) -> datetime | None:
+    return digest_at(
+        habit_of(chain, recipient),
+        now,
+        ZoneInfo(recipient.zone or chain[0].zone),
+        quiet_from=recipient.quiet_from,
+        quiet_until=recipient.quiet_until,
+        deadline=event.deadline_at,
+    )
+
+
 def _deliveries(event_id: int) -> Select[*tuple[Any, ...]]:
     return (
         select(
@@ -457,6 +567,7 @@ def _deliveries(event_id: int) -> Select[*tuple[Any, ...]]:
             DocumentDelivery.state.label("own_state"),
             DocumentDelivery.reason.label("own_reason"),
             DocumentDelivery.remind_at,
+            DocumentDelivery.digest_at,
             Delivery.state,
             Delivery.reason,
             Delivery.next_attempt_at,
@@ -479,6 +590,7 @@ def _delivery_view(row: Row[Any], now: datetime) -> EventDelivery:
         not_before=row.next_attempt_at if waits else None,
         finished_at=row.finished_at,
         remind_at=row.remind_at,
+        digest_at=row.digest_at,
     )
 
 
@@ -527,11 +639,18 @@ def _event_view(event: DocumentEvent, counts: Counter[str], expected_by: datetim
 
 
 def _audit(
-    session: Session, organisation_id: int, event_id: int, action: str, now: datetime, **details: object
+    session: Session,
+    organisation_id: int,
+    event_id: int,
+    action: str,
+    now: datetime,
+    *,
+    actor: str = "document_system",
+    **details: object,
 ) -> None:
     audit.record(
         session,
-        actor="document_system",
+        actor=actor,
         action=action,
         subject=f"organisation:{organisation_id}",
         now=now,

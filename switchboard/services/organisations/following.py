@@ -5,11 +5,12 @@ Level-triggered: every pass looks at the messages whose end was not acted on yet
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import groupby
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Row, func, select
 from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
@@ -26,13 +27,25 @@ from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelive
 from switchboard.db.repositories.organisations import telegram_of
 from switchboard.domain.organisations.templates import Purpose
 from switchboard.services.organisations.addresses import TELEGRAM, account_of, reachable
-from switchboard.services.organisations.events import ids_of_keys, notice_row, to_queue
+from switchboard.services.organisations.events import (
+    DIGEST_KIND,
+    GIVEN_UP,
+    PROCESSED_BEFORE,
+    digest_row,
+    ids_of_keys,
+    notice_row,
+    to_queue,
+)
 from switchboard.services.organisations.notices import EDIT_KIND
 
 ENDED = (DeliveryState.SENT, DeliveryState.READ, DeliveryState.DEAD, DeliveryState.EXPIRED)
 ARRIVED = (DeliveryState.SENT, DeliveryState.READ)
 BEGUN = (*ARRIVED, DeliveryState.SENDING, DeliveryState.UNCERTAIN)
 EDIT_USEFUL_FOR = timedelta(days=2)
+WRITTEN_BEFORE = timedelta(minutes=15)
+"""A message is written so long before its first byte leaves, at most (the lease is shorter): what was processed earlier is not
+in it. What was processed within that time counts as named; at worst the message is changed to strike out one more.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +57,15 @@ class Followed:
     accounts: list[int] = field(default_factory=list)
 
 
+_Row = Row[DocumentDelivery, Delivery]
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A row for the ledger, and its place in the event (an edit has none)."""
+    """A row for the ledger, and its places in events (an edit has none, a digest one in each of its events)."""
 
     row: NewDelivery
-    link: DocumentDelivery | None = None
+    links: Sequence[DocumentDelivery] = ()
 
 
 class Following:
@@ -71,14 +87,17 @@ class Following:
                     DocumentDelivery.delivery_id.is_not(None),
                     Delivery.state.in_(ENDED),
                 )
-                .order_by(DocumentDelivery.id)
+                .order_by(DocumentDelivery.delivery_id, DocumentDelivery.id)
                 .limit(limit)
-                .with_for_update(of=DocumentDelivery, skip_locked=True)
+                # the message's row too, so that its documents stay together
+                .with_for_update(of=(DocumentDelivery, Delivery), skip_locked=True)
             ).all()
             new: list[_Entry] = []
-            for link, delivery in rows:
-                link.followed_at = now
-                new += self._after(session, link, delivery, now)
+            for delivery, some in groupby(_whole(rows, limit), key=lambda row: row[1]):
+                links = [link for link, _ in some]
+                for link in links:
+                    link.followed_at = now
+                new += self._after(session, links, delivery, now)
             return _entered(session, new, len(rows), now)
 
     def remind(self, *, limit: int = 1_000) -> Followed:
@@ -98,51 +117,58 @@ class Following:
                 new += self._reminder(session, link, now)
             return _entered(session, new, len(links), now)
 
-    def _after(self, session: Session, link: DocumentDelivery, delivery: Delivery, now: datetime) -> list[_Entry]:
-        event = session.get_one(DocumentEvent, link.event_id)
-        recipient = None if link.recipient_id is None else session.get(Recipient, link.recipient_id)
+    def _after(
+        self, session: Session, links: Sequence[DocumentDelivery], delivery: Delivery, now: datetime
+    ) -> list[_Entry]:
+        """What follows for the documents of one message: one, or those of a digest."""
+        recipient = None if links[0].recipient_id is None else session.get(Recipient, links[0].recipient_id)
         if recipient is None:
             return []
+        events = {link.event_id: session.get_one(DocumentEvent, link.event_id) for link in links}
         if delivery.state in ARRIVED:
-            if link.channel == TELEGRAM:
+            if delivery.channel == TELEGRAM:
                 _remember(session, recipient, delivery)
-            return [_Entry(_edit(link, delivery, now))] if event.state == EventState.PROCESSED else []
-        if delivery.state == DeliveryState.DEAD and event.state == EventState.OPEN and recipient.stopped_at is None:
-            return self._second(session, link, delivery, event, recipient)
+            named = [link for link in links if not _was_left_out(link, events[link.event_id], delivery)]
+            processed = [link for link in named if events[link.event_id].state == EventState.PROCESSED]
+            return [_Entry(_edit(processed[0], delivery, now))] if processed else []
+        if delivery.state == DeliveryState.DEAD and recipient.stopped_at is None:
+            still_open = [link for link in links if events[link.event_id].state == EventState.OPEN]
+            return self._second(session, still_open, delivery, recipient) if still_open else []
         return []
 
     def _second(
         self,
         session: Session,
-        link: DocumentDelivery,
+        links: Sequence[DocumentDelivery],
         delivery: Delivery,
-        event: DocumentEvent,
         recipient: Recipient,
     ) -> list[_Entry]:
-        """The other channel, where the person has one that was not tried."""
-        account_id = _account_id(session, event)
+        """The other channel, where the person has one that was not tried: a digest goes there as one."""
+        number = telegram_of(session, recipient.organisation_id)
+        account_id = None if number is None else number.account_id
+        first = links[0]
         tried = set(
             session.scalars(
                 select(DocumentDelivery.channel).where(
-                    DocumentDelivery.event_id == event.id,
-                    DocumentDelivery.external_id == link.external_id,
-                    DocumentDelivery.purpose == link.purpose,
+                    DocumentDelivery.event_id.in_([link.event_id for link in links]),
+                    DocumentDelivery.external_id == first.external_id,
+                    DocumentDelivery.purpose == first.purpose,
                 )
             )
         )
         rest = [channel for channel in reachable(recipient, account_id) if channel not in tried]
         if not rest or delivery.expires_at is None:
             return []
-        row = notice_row(
-            event.id,
-            recipient,
-            rest[0],
-            Purpose(link.purpose),
-            account_id=account_id,
-            expires_at=delivery.expires_at,
-        )
-        placed = _placed(link, row, reason=f"{link.channel}: {delivery.reason}", remind_at=link.remind_at)
-        link.remind_at = None
+        until = delivery.expires_at
+        if delivery.kind == DIGEST_KIND:
+            row = digest_row(first.id, recipient, rest[0], account_id=account_id, expires_at=until)
+        else:
+            purpose = Purpose(first.purpose)
+            row = notice_row(first.event_id, recipient, rest[0], purpose, account_id=account_id, expires_at=until)
+        why = f"{delivery.channel}: {delivery.reason}"
+        placed = [_placed(link, row, Purpose(link.purpose), reason=why, remind_at=link.remind_at) for link in links]
+        for link in links:
+            link.remind_at = None
         return [_Entry(row, placed)]
 
     def _reminder(self, session: Session, link: DocumentDelivery, now: datetime) -> list[_Entry]:
@@ -161,7 +187,25 @@ class Following:
             account_id=account_of(notice.subject),
             expires_at=event.deadline_at,
         )
-        return [_Entry(row, _placed(link, row, reason=None, remind_at=None))]
+        return [_Entry(row, [_placed(link, row, Purpose.REMINDER, reason=None, remind_at=None)])]
+
+
+def _whole(rows: Sequence[_Row], limit: int) -> Sequence[_Row]:
+    """Without the last message where the limit may have cut it: the next pass has all of its documents."""
+    if len(rows) < limit:
+        return rows
+    whole = [row for row in rows if row[1] is not rows[-1][1]]
+    return whole or rows
+
+
+def _was_left_out(link: DocumentDelivery, event: DocumentEvent, delivery: Delivery) -> bool:
+    """Whether a digest went out without this document, which had been processed by then; its sender is told so."""
+    if delivery.kind != DIGEST_KIND or event.processed_at is None or delivery.first_attempt_at is None:
+        return False
+    left_out = event.processed_at < delivery.first_attempt_at - WRITTEN_BEFORE
+    if left_out:
+        link.state, link.reason = GIVEN_UP, PROCESSED_BEFORE
+    return left_out
 
 
 def _entered(session: Session, new: list[_Entry], count: int, now: datetime) -> Followed:
@@ -169,22 +213,22 @@ def _entered(session: Session, new: list[_Entry], count: int, now: datetime) -> 
     ids = DeliveryRepository(session).add([entry.row for entry in new], now)
     by_key = ids_of_keys(session, [entry.row.key for entry in new])
     for entry in new:
-        if entry.link is not None:
-            entry.link.delivery_id = by_key[entry.row.key]
-            session.add(entry.link)
+        for link in entry.links:
+            link.delivery_id = by_key[entry.row.key]
+            session.add(link)
     batches, accounts = to_queue(session, ids)
     return Followed(count, batches, accounts)
 
 
 def _placed(
-    link: DocumentDelivery, row: NewDelivery, *, reason: str | None, remind_at: datetime | None
+    link: DocumentDelivery, row: NewDelivery, purpose: Purpose, *, reason: str | None, remind_at: datetime | None
 ) -> DocumentDelivery:
     """The place of another message to the same person."""
     return DocumentDelivery(
         event_id=link.event_id,
         external_id=link.external_id,
         recipient_id=link.recipient_id,
-        purpose=row.body["purpose"],
+        purpose=purpose,
         channel=row.channel,
         reason=reason,
         remind_at=remind_at,
@@ -210,18 +254,14 @@ def _has_address(address: str) -> ColumnElement[bool]:
 
 
 def _edit(link: DocumentDelivery, delivery: Delivery, now: datetime) -> NewDelivery:
-    """The message, changed to say that the document has been processed."""
+    """The message, changed to say that the document has been processed. A digest may be changed for each of its documents."""
+    of_a_digest = f"|{link.id}" if delivery.kind == DIGEST_KIND else ""
     return NewDelivery(
         channel=delivery.channel,
         kind=EDIT_KIND,
-        key=f"{EDIT_KIND}|{delivery.id}",
+        key=f"{EDIT_KIND}|{delivery.id}{of_a_digest}",
         subject=delivery.subject,
         recipient=delivery.recipient,
         body={"event_id": link.event_id, "recipient_id": link.recipient_id, "delivery_id": delivery.id},
         expires_at=now + EDIT_USEFUL_FOR,
     )
-
-
-def _account_id(session: Session, event: DocumentEvent) -> int | None:
-    number = telegram_of(session, event.organisation_id)
-    return None if number is None else number.account_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -14,8 +14,10 @@ from switchboard.db.engine import Database
 from switchboard.db.models import (
     Delivery,
     DeliveryState,
+    DocumentDelivery,
     DocumentEvent,
     EventState,
+    Mailing,
     NoticeTemplate,
     Organisation,
     Recipient,
@@ -24,23 +26,36 @@ from switchboard.db.repositories.deliveries import ClaimedDelivery
 from switchboard.db.repositories.organisations import lineage
 from switchboard.domain.calendar.quiet_hours import quiet_hours_end
 from switchboard.domain.organisations import templates
+from switchboard.domain.organisations.digests import LINE_SPANS, LINE_UNITS
 from switchboard.domain.organisations.markup import Formatted
 from switchboard.domain.organisations.templates import Purpose
 from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
 from switchboard.services.organisations.addresses import MATTERMOST, TELEGRAM
-from switchboard.services.organisations.events import DOCUMENT_KIND
+from switchboard.services.organisations.events import DIGEST_KIND, DOCUMENT_KIND
 from switchboard.services.organisations.recipients import ANSWER_KIND
 from switchboard.texts import notices as texts_of
-from switchboard.texts.locales import Texts
+from switchboard.texts.locales import LOCALES, Texts
 from switchboard.texts.markdown import Message, formatted_markdown
 
 EDIT_KIND = "organisation.edit"
 TEST_KIND = "organisation.test"
-KINDS = (DOCUMENT_KIND, EDIT_KIND, TEST_KIND, ANSWER_KIND)
+KINDS = (DOCUMENT_KIND, DIGEST_KIND, EDIT_KIND, TEST_KIND, ANSWER_KIND)
+MAILING = "mailing"
+"""The kind of the events of mailings."""
 ANY_KIND = "default"
 """The kind of a template that serves events of every kind without one of their own."""
 
 Result = Rendered | Obsolete | Postponed
+
+
+def language_among(texts: Mapping[str, str], *wanted: str) -> str:
+    """The first wanted language that a mailing has a text in; else its first one."""
+    return next(locale for locale in (*wanted, *LOCALES) if locale in texts)
+
+
+def mailing_values(mailing: Mailing) -> dict[str, str]:
+    """What a mailing says of itself, by placeholder."""
+    return {"number": mailing.name, "title": mailing.title, "link": mailing.link}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +68,7 @@ class Sample:
 
 
 class Notices:
-    """Implements Renderer for notices, reminders, their edits, tests and answers."""
+    """Implements Renderer for notices, digests, reminders, their edits, tests and answers."""
 
     def __init__(self, database: Database, *, support_contact: str) -> None:
         self._database = database
@@ -90,6 +105,8 @@ class _Desk:
                 return self._test(delivery, recipient, now)
             case "organisation.edit":
                 return self._edit(delivery, recipient)
+            case "organisation.digest":
+                return self._digest(delivery, recipient, now)
             case _:
                 return self._document(delivery, recipient, now)
 
@@ -98,7 +115,35 @@ class _Desk:
         if event is None or event.number is None:
             return Obsolete("the event was erased")
         if event.state == EventState.PROCESSED:
-            return Obsolete("the document has been processed")
+            return Obsolete("the document has been processed" if event.mailing_id is None else "the mailing was withdrawn")
+        unwanted = self._unwanted(delivery, recipient, now)
+        if unwanted is not None:
+            return unwanted
+        if event.mailing_id is not None:
+            mailing = self._session.get(Mailing, event.mailing_id)
+            if mailing is None:
+                return Obsolete("the mailing was deleted")
+            return self._rendered(delivery, recipient, self._mailing(delivery, recipient, mailing))
+        text = self._text(delivery, recipient, event, Purpose(delivery.body["purpose"]))
+        return self._rendered(delivery, recipient, text)
+
+    def _mailing(self, delivery: ClaimedDelivery, recipient: Recipient, mailing: Mailing) -> Formatted:
+        locale = language_among(mailing.texts, self._locale(recipient), self._chain(recipient)[0].locale)
+        texts = Texts.for_locale(locale)
+        values = self._values(recipient, MAILING, None, delivery.channel, texts) | mailing_values(mailing)
+        return texts_of.mailing(mailing.texts[locale], values, texts).cut()
+
+    def _digest(self, delivery: ClaimedDelivery, recipient: Recipient, now: datetime) -> Result:
+        """What has been processed or erased since it was collected is left out; one that is left is a notice."""
+        events = [event for event in self._documents(recipient, delivery.id) if event.state == EventState.OPEN]
+        if not events:
+            return Obsolete("every document has been processed")
+        unwanted = self._unwanted(delivery, recipient, now)
+        if unwanted is not None:
+            return unwanted
+        return self._rendered(delivery, recipient, self._digest_text(delivery, recipient, events))
+
+    def _unwanted(self, delivery: ClaimedDelivery, recipient: Recipient, now: datetime) -> Obsolete | Postponed | None:
         if recipient.stopped_at is not None:
             return Obsolete("the recipient answered STOP")
         if not recipient.opted_in:
@@ -109,9 +154,7 @@ class _Desk:
             if delivery.expires_at is not None and quiet_end >= delivery.expires_at:
                 return Obsolete("quiet hours last longer than it is of use")
             return Postponed(quiet_end, "quiet hours")
-        return self._rendered(
-            delivery, recipient, self._text(delivery, recipient, event, Purpose(delivery.body["purpose"]))
-        )
+        return None
 
     def _edit(self, delivery: ClaimedDelivery, recipient: Recipient) -> Result:
         """Silent, so that quiet hours and STOP do not matter: it changes what the person has."""
@@ -121,8 +164,45 @@ class _Desk:
             return Obsolete("the event was erased")
         if sent is None or sent.remote_id is None or sent.state not in (DeliveryState.SENT, DeliveryState.READ):
             return Obsolete("there is no message to change")
-        text = self._text(delivery, recipient, event, Purpose.PROCESSED)
+        if sent.kind == DIGEST_KIND:
+            text = self._digest_text(delivery, recipient, self._documents(recipient, sent.id))
+        else:
+            text = self._text(delivery, recipient, event, Purpose.PROCESSED)
         return self._rendered(delivery, recipient, text, edits=sent.remote_id)
+
+    def _documents(self, recipient: Recipient, digest_id: int) -> list[DocumentEvent]:
+        """The documents that a digest names, in the order they came; without those that are erased."""
+        return list(
+            self._session.scalars(
+                select(DocumentEvent)
+                .join(DocumentDelivery, DocumentDelivery.event_id == DocumentEvent.id)
+                .where(
+                    DocumentDelivery.recipient_id == recipient.id,
+                    DocumentDelivery.delivery_id == digest_id,
+                    DocumentDelivery.state.is_(None),
+                    DocumentEvent.number.is_not(None),
+                )
+                .order_by(DocumentDelivery.id)
+            )
+        )
+
+    def _digest_text(
+        self, delivery: ClaimedDelivery, recipient: Recipient, events: Sequence[DocumentEvent]
+    ) -> Formatted:
+        if len(events) == 1:
+            only = events[0]
+            purpose = Purpose.NOTICE if only.state == EventState.OPEN else Purpose.PROCESSED
+            return self._text(delivery, recipient, only, purpose)
+        lines: dict[str, list[Formatted]] = {EventState.OPEN: [], EventState.PROCESSED: []}
+        for event in events:
+            line = self._text(delivery, recipient, event, Purpose.DIGEST)
+            # a template was checked with some values, and what its conditions leave in may be more with others
+            line = replace(line, text=line.text.replace("\n", " "), spans=line.spans[:LINE_SPANS]).cut(LINE_UNITS)
+            lines[event.state].append(line)
+        texts = Texts.for_locale(self._locale(recipient))
+        hint = texts_of.stop_hint(texts) if delivery.channel == TELEGRAM else ""
+        name = self._chain(recipient)[0].name
+        return texts_of.digest(lines[EventState.OPEN], lines[EventState.PROCESSED], name, hint, texts)
 
     def _test(self, delivery: ClaimedDelivery, recipient: Recipient, now: datetime) -> Result:
         body = delivery.body

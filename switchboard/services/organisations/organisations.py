@@ -18,11 +18,13 @@ from switchboard.db.models import Organisation, OrganisationTelegram, Recipient,
 from switchboard.db.repositories.organisations import DEEPEST, lineage, organisation, telegram_of
 from switchboard.db.repositories.telegram import touch
 from switchboard.domain.calendar.wall_clock import parse_zone
+from switchboard.domain.organisations.digests import parse_at, parse_every
 from switchboard.domain.telegram import phones
 from switchboard.domain.telegram.sessions import Application
 from switchboard.domain.telegram.states import AccountKind, AccountState, Origin
 from switchboard.errors import ConflictError, InvalidInputError, NotFoundError
 from switchboard.services import audit
+from switchboard.services.organisations.habits import followers, habit_of, send_collected
 from switchboard.services.telegram.accounts import AccountView, insert_account
 from switchboard.texts.locales import LOCALES
 
@@ -43,13 +45,18 @@ class Accounts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OrganisationChanges:
-    """What is to be changed; None leaves a field as it is. `parent_id` 0 takes it out of its holding."""
+    """What is to be changed; None leaves a field as it is. `parent_id` 0 takes it out of its holding.
+
+    `digest` is none, hour or day, `digest_at` the time of a daily one; '' is the parent's.
+    """
 
     name: str | None = None
     parent_id: int | None = None
     support_contact: str | None = None
     zone: str | None = None
     language: str | None = None
+    digest: str | None = None
+    digest_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,10 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class OrganisationView:
-    """An organisation; `support_contact` may be empty: then the deployment's SUPPORT_CONTACT is shown to people."""
+    """An organisation; `support_contact` may be empty: then the deployment's SUPPORT_CONTACT is shown to people.
+
+    An empty `digest` or `digest_at` is the parent's.
+    """
 
     id: int
     name: str
@@ -80,6 +90,8 @@ class OrganisationView:
     support_contact: str
     zone: str
     language: str
+    digest: str
+    digest_at: str
     recipients: int
     status: ServiceStatus
     created_at: datetime
@@ -142,11 +154,14 @@ class Organisations:
             if changes.parent_id is not None:
                 _lock_tree(session)
             row = organisation(session, organisation_id, lock=True)
+            habit = habit_of(lineage(session, organisation_id))
             for field, value in values.items():
                 setattr(row, field, value)
             _flush(session)
             if changes.parent_id is not None:
                 self._join(session, row, changes.parent_id)
+            if habit_of(lineage(session, organisation_id)) != habit:
+                send_collected(session, followers(session, organisation_id), self._clock())
             details = {"changed": sorted([*values, *(["parent_id"] if changes.parent_id is not None else [])])}
             self._audit(session, organisation_id, "organisation.update", actor, details)
         return self.get(organisation_id)
@@ -281,6 +296,8 @@ class Organisations:
                 support_contact=row.support_contact,
                 zone=row.zone,
                 language=row.locale,
+                digest=row.digest or "",
+                digest_at="" if row.digest_at is None else f"{row.digest_at:%H:%M}",
                 recipients=recipients,
                 status=status_of(row, telegram, accounts, self._support_contact),
                 created_at=row.created_at,
@@ -346,6 +363,10 @@ def _values(changes: OrganisationChanges) -> dict[str, Any]:
         values["zone"] = parse_zone(changes.zone).key
     if changes.language is not None:
         values["locale"] = language(changes.language)
+    if changes.digest is not None:
+        values["digest"] = parse_every(changes.digest)
+    if changes.digest_at is not None:
+        values["digest_at"] = parse_at(changes.digest_at)
     return values
 
 

@@ -19,12 +19,14 @@ from switchboard.db.repositories.organisations import organisation
 from switchboard.db.upsert import insert_new
 from switchboard.domain.calendar.quiet_hours import parse_quiet_hours
 from switchboard.domain.calendar.wall_clock import parse_zone
+from switchboard.domain.organisations.digests import parse_at, parse_every
 from switchboard.domain.organisations.words import Word, meaning
 from switchboard.domain.telegram import phones
 from switchboard.errors import ConfigError, InvalidInputError, NotFoundError
 from switchboard.services import audit
 from switchboard.services.calendar.accounts import Person
 from switchboard.services.organisations.addresses import CHANNELS, TELEGRAM, subject_of
+from switchboard.services.organisations.habits import send_collected
 from switchboard.services.organisations.organisations import language
 
 ANSWER_KIND = "organisation.answer"
@@ -47,7 +49,8 @@ class RecipientSettings:
     """What the document system says of a person.
 
     `telegram` is an id, a @username or a phone with its country code; `mattermost` a user id or @name. Quiet hours are
-    HH:MM by the clocks of `zone`; an empty `zone` or `language` is the organisation's.
+    HH:MM by the clocks of `zone`; an empty `zone` or `language` is the organisation's. `digest` is none, hour or day, and
+    `digest_at` HH:MM for `day`; empty ones are the organisation's.
     """
 
     opted_in: bool
@@ -60,6 +63,8 @@ class RecipientSettings:
     quiet_until: str = ""
     zone: str = ""
     language: str = ""
+    digest: str = ""
+    digest_at: str = ""
     is_contact: bool = False
 
 
@@ -80,6 +85,8 @@ class RecipientView:
     quiet_until: str
     zone: str
     language: str
+    digest: str
+    digest_at: str
     is_contact: bool
     created_at: datetime
     updated_at: datetime
@@ -131,6 +138,8 @@ class Recipients:
                 row.telegram_user_id = row.contacted_at = None
             for name in changed:
                 setattr(row, name, values[name])
+            if {"digest", "digest_at"}.intersection(changed):
+                send_collected(session, [row.id], now)
             if created and row.stopped_at is None and row.telegram is not None:
                 row.stopped_at = _stopped_elsewhere(session, row)
             if created or changed:
@@ -226,6 +235,8 @@ class Recipients:
             "quiet_until": quiet_until,
             "zone": parse_zone(settings.zone).key if settings.zone else None,
             "locale": language(settings.language) if settings.language else None,
+            "digest": parse_every(settings.digest),
+            "digest_at": parse_at(settings.digest_at),
             "is_contact": settings.is_contact,
         }
 
@@ -378,6 +389,8 @@ def _view(row: Recipient) -> RecipientView:
         quiet_until="" if row.quiet_until is None else f"{row.quiet_until:%H:%M}",
         zone=row.zone or "",
         language=row.locale or "",
+        digest=row.digest or "",
+        digest_at="" if row.digest_at is None else f"{row.digest_at:%H:%M}",
         is_contact=row.is_contact,
         created_at=row.created_at,
         updated_at=row.updated_at,

@@ -64,7 +64,7 @@ class Wording:
         """Store a template; InvalidInputsError with everything that is wrong with it."""
         wanted, now = _purpose(purpose), self._clock()
         check_kind(kind)
-        problems = templates.problems(source)
+        problems = templates.problems(source, wanted)
         if problems:
             raise InvalidInputsError(problems, field="source")
         row = {

@@ -23,6 +23,7 @@ from switchboard.services.channels.channel import Rendered
 from switchboard.services.deliveries import Deliveries
 from switchboard.services.organisations.contacts import SERVICE_KIND, Contacts
 from switchboard.services.organisations.credentials import Credentials
+from switchboard.services.organisations.digests import Digests
 from switchboard.services.organisations.events import Accepted, DeliveryFilter, EventDelivery, Events, NewEvent
 from switchboard.services.organisations.following import Following
 from switchboard.services.organisations.notices import KINDS, Notices
@@ -135,6 +136,7 @@ class House:
         """How fast the account may write from now on."""
         online = AccountState.ONLINE
         self.events = Events(self.database, self.clock, limits, lambda _: self.accounts.state == online)
+        self.digests = Digests(self.database, self.clock, limits)
 
     @property
     def services(self) -> OrganisationServices:
