@@ -130,12 +130,13 @@ class EventDelivery:
 class EventView:
     """An event and how far it got. `counts` are its notices by state, `recipients` how many people it names.
 
-    `expected_by` is when its last message may be out at the present pace of the account; null when nothing waits, and while
-    the account does not work.
+    `mailing_id` is of one that a mailing made. `expected_by` is when its last message may be out at the present pace of the
+    account; null when nothing waits, and while the account does not work.
     """
 
     id: int
     organisation_id: int
+    mailing_id: int | None
     kind: str
     number: str | None
     title: str | None
@@ -234,7 +235,10 @@ class Events:
         return _accepted(session, event_id, ids)
 
     def processed(self, organisation_id: int, event_id: int) -> Accepted:
-        """Somebody acted on the document: reminders end, and what was sent says so. The same again does nothing."""
+        """Somebody acted on the document: reminders end, and what was sent says so. The same again does nothing.
+
+        Of a mailing what waits is withdrawn.
+        """
         now = self._clock()
         with self._database.write() as session:
             event = _event(session, organisation_id, event_id, lock=True)
@@ -623,6 +627,7 @@ def _event_view(event: DocumentEvent, counts: Counter[str], expected_by: datetim
     return EventView(
         id=event.id,
         organisation_id=event.organisation_id,
+        mailing_id=event.mailing_id,
         kind=event.kind,
         number=event.number,
         title=event.title,

@@ -129,7 +129,9 @@ class Following:
             if delivery.channel == TELEGRAM:
                 _remember(session, recipient, delivery)
             named = [link for link in links if not _was_left_out(link, events[link.event_id], delivery)]
-            processed = [link for link in named if events[link.event_id].state == EventState.PROCESSED]
+            # of a mailing that was withdrawn, those who have the message keep it
+            documents = [link for link in named if events[link.event_id].mailing_id is None]
+            processed = [link for link in documents if events[link.event_id].state == EventState.PROCESSED]
             return [_Entry(_edit(processed[0], delivery, now))] if processed else []
         if delivery.state == DeliveryState.DEAD and recipient.stopped_at is None:
             still_open = [link for link in links if events[link.event_id].state == EventState.OPEN]

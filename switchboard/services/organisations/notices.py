@@ -31,7 +31,7 @@ from switchboard.domain.organisations.markup import Formatted
 from switchboard.domain.organisations.templates import Purpose
 from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
 from switchboard.services.organisations.addresses import MATTERMOST, TELEGRAM
-from switchboard.services.organisations.events import DIGEST_KIND, DOCUMENT_KIND
+from switchboard.services.organisations.events import DIGEST_KIND, DOCUMENT_KIND, PROCESSED_BEFORE
 from switchboard.services.organisations.recipients import ANSWER_KIND
 from switchboard.texts import notices as texts_of
 from switchboard.texts.locales import LOCALES, Texts
@@ -115,7 +115,7 @@ class _Desk:
         if event is None or event.number is None:
             return Obsolete("the event was erased")
         if event.state == EventState.PROCESSED:
-            return Obsolete("the document has been processed" if event.mailing_id is None else "the mailing was withdrawn")
+            return Obsolete(PROCESSED_BEFORE if event.mailing_id is None else "the mailing was withdrawn")
         unwanted = self._unwanted(delivery, recipient, now)
         if unwanted is not None:
             return unwanted
