@@ -156,6 +156,18 @@ def stop(account_id: int) -> Response:
     return _wait(account_id, lambda view: view.state == AccountState.STOPPED)
 
 
+@blueprint.post("/<int:account_id>/allow-strangers")
+@describes(
+    "Write to strangers again, after Telegram lifted its limit (ask @SpamBot from the account)",
+    answers=_STARTED,
+    errors=(404, 409),
+)
+def allow_strangers(account_id: int) -> Response:
+    """409 where there is no such limit."""
+    services().telegram_accounts.allow_strangers(account_id, actor=ACTOR)
+    return _wait(account_id, _is_settled)
+
+
 _STEP_ERRORS = (404, 409, 429)
 _STEP = {
     200: Answer("Done: `sign_in.step` says what is next.", AccountView),

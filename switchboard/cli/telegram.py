@@ -17,6 +17,7 @@ from switchboard.domain.telegram.sessions import Application
 from switchboard.domain.telegram.states import AccountState, Origin, Reason
 from switchboard.errors import ConfigError, ConflictError, InvalidInputError
 from switchboard.services.telegram.accounts import AccountView
+from switchboard.services.telegram.waits import strangers_limit
 
 app = typer.Typer(help="Telegram accounts and their sign-in.", no_args_is_help=True)
 
@@ -59,7 +60,7 @@ def list_accounts(*, as_json: AsJson = False) -> None:
                 a.own_id,
                 a.state,
                 a.since,
-                a.reason_text,
+                " ".join([*([a.reason_text] if a.reason_text else []), *(wait.text for wait in a.waits)]) or None,
                 "variables" if a.origin == "env" else "us",
             )
             for a in accounts
@@ -72,6 +73,33 @@ def list_accounts(*, as_json: AsJson = False) -> None:
         if facts.gateways
         else "No gateway runs: start the process `telegram`."
     )
+
+
+@app.command()
+def show(account: Account, *, as_json: AsJson = False) -> None:
+    """Show an account, and what Telegram lets it wait for."""
+    view = wiring.telegram_accounts().get(account)
+    if as_json:
+        print_json(asdict(view))
+        return
+    _say(view)
+    print_table(
+        "Waits",
+        ("what", "since", "until", "why"),
+        [(wait.method, wait.since, wait.until, wait.text) for wait in view.waits],
+        empty="Telegram lets it wait for nothing.",
+    )
+    if strangers_limit(view.waits) is not None:
+        say(
+            f"Write to @SpamBot from it; once the limit is lifted: `python -m switchboard telegram allow-strangers {account}`."
+        )
+
+
+@app.command("allow-strangers")
+def allow_strangers(account: Account) -> None:
+    """Write to strangers again, after Telegram lifted its limit: ask @SpamBot from the account first."""
+    wiring.telegram_accounts().allow_strangers(account, actor=ACTOR)
+    say(f"Account {account} writes to strangers again; what waited for that goes out slowly.")
 
 
 @app.command()

@@ -10,6 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 FLOOD_LADDER_S = (30, 60, 300, 1800, 3600)
+EXHAUSTED_S = 86_400
+"""How long strangers are refused after the last step of the ladder."""
+FIRST_CONTACT = "first_contact"
+"""What an account's wait for strangers is called, beside those for Telegram's methods."""
 
 
 @dataclass(frozen=True, slots=True)

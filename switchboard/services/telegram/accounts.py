@@ -26,6 +26,7 @@ from switchboard.domain.telegram.states import TEXTS, AccountKind, AccountState,
 from switchboard.errors import ConflictError, InvalidInputError, NotFoundError
 from switchboard.services import audit
 from switchboard.services.telegram.problems import PROBLEMS
+from switchboard.services.telegram.waits import WaitView, allow_strangers, waits_of
 
 MAX_API_ID = 2**31 - 1
 POLL_S = 0.1
@@ -58,7 +59,7 @@ class SignInView:
 
 @dataclass(frozen=True, slots=True)
 class AccountView:
-    """A Telegram account: who it is, where it stands, why, and since when."""
+    """A Telegram account: who it is, where it stands, why, and since when; and what it must wait for while it is online."""
 
     id: int
     kind: str
@@ -74,6 +75,7 @@ class AccountView:
     since: datetime
     flood_until: datetime | None
     wanted: str
+    waits: tuple[WaitView, ...]
     sign_in: SignInView | None
     created_at: datetime
 
@@ -211,6 +213,19 @@ class TelegramAccounts:
                 move(session, account_id, AccountState.STOPPED, reason=Reason.ASKED, now=self._clock())
         return self.get(account_id)
 
+    def allow_strangers(self, account_id: int, *, actor: str) -> AccountView:
+        """Write to strangers again, as if Telegram had never refused that. ConflictError where it did not.
+
+        An account that is open is connected anew: its sender would else go on waiting.
+        """
+        with self._database.write() as session:
+            self._there(session, account_id)
+            if not allow_strangers(session, account_id, self._clock()):
+                raise ConflictError("Telegram has not limited this account's messages to strangers")
+            touch(session, account_id)
+            self._audit(session, account_id, "telegram.allow_strangers", actor, {})
+        return self.get(account_id)
+
     def remove(self, account_id: int, *, log_out: bool, actor: str) -> bool:
         """Forget it; `log_out` also ends its session at Telegram. True: it is gone; False: the gateway does it."""
         with self._database.write() as session:
@@ -245,10 +260,17 @@ class TelegramAccounts:
             query = query.where(TelegramAccount.id == account_id)
         with self._database.read() as session:
             now = database_now(session, self._clock())
-            return [self._view(account, step, until, now) for account, step, until in session.execute(query)]
+            rows = session.execute(query).all()
+            waits = waits_of(session, [account.id for account, _step, _until in rows], now)
+            return [self._view(account, step, until, waits.get(account.id, ()), now) for account, step, until in rows]
 
     def _view(
-        self, account: TelegramAccount, step: TelegramSignIn | None, leased_until: datetime | None, now: datetime
+        self,
+        account: TelegramAccount,
+        step: TelegramSignIn | None,
+        leased_until: datetime | None,
+        waits: tuple[WaitView, ...],
+        now: datetime,
     ) -> AccountView:
         state, reason, since = account.state, account.reason, account.since
         if state in _HELD and (leased_until is None or leased_until < now):
@@ -273,6 +295,7 @@ class TelegramAccounts:
             since=since,
             flood_until=account.flood_until if state == AccountState.FLOOD_LIMITED else None,
             wanted=account.wanted,
+            waits=waits,
             sign_in=None if step is None else self._sign_in_view(step, now),
             created_at=account.created_at,
         )
@@ -300,11 +323,17 @@ class TelegramAccounts:
 
     def _own(self, session: Session, account_id: int) -> TelegramAccount:
         """The row, locked; ConflictError for one that the environment defines."""
+        account = self._there(session, account_id)
+        if account.origin == Origin.ENVIRONMENT:
+            raise ConflictError("environment variables define this account: change them and restart `telegram`")
+        return account
+
+    @staticmethod
+    def _there(session: Session, account_id: int) -> TelegramAccount:
+        """The row, locked; NotFoundError where there is none."""
         account = session.get(TelegramAccount, account_id, with_for_update=True)
         if account is None or account.wanted in (Wanted.REMOVE, Wanted.LOG_OUT):
             raise NotFoundError(f"there is no Telegram account {account_id}")
-        if account.origin == Origin.ENVIRONMENT:
-            raise ConflictError("environment variables define this account: change them and restart `telegram`")
         return account
 
     def _application_of(self, api_id: int | None, api_hash: str | None) -> Application:

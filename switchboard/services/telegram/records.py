@@ -63,8 +63,8 @@ class Plan:
     log_out: bool
 
     def keeps_open(self, before: Plan) -> bool:
-        """Whether a connection that was opened for `before` may stay as it is."""
-        return self.todo == Todo.RUN and (self.application, self.session) == (before.application, before.session)
+        """Whether a connection that was opened for `before` may stay: nobody changed the account since."""
+        return self.todo == Todo.RUN and self.revision == before.revision
 
 
 @dataclass(frozen=True, slots=True, repr=False)

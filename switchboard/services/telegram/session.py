@@ -243,7 +243,6 @@ class AccountSession:
             if new is None or not new.keeps_open(plan):
                 self._changed.set()
                 return
-            self.revision = new.revision
 
     @asynccontextmanager
     async def _connection(
