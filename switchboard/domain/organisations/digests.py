@@ -19,7 +19,7 @@ LINE_UNITS = 180
 """UTF-16 code units of one document's line: 20 of them leave room for the words around them in 4,096."""
 LINE_SPANS = 3
 """Formatted parts of one line. One more strikes it out: 20 lines have 80 of the 100 that Telegram shows."""
-MOST_LINK_CHARS = 6_000
+MOST_LINK_CHARS = 6_500
 """Of all links of a message. Telegram refuses a message with about 9,500 bytes of formatting (ENTITIES_TOO_LONG,
 https://github.com/tdlib/telegram-bot-api/issues/165), Mattermost one of more than 16,383 characters with its links.
 """

@@ -315,7 +315,7 @@ class Events:
             if channels[0] != recipient.channel:
                 link["reason"] = f"{recipient.channel}: the organisation has no number to write from"
             link["remind_at"] = _reminder(sender, recipient, event, now)
-            link["digest_at"] = None if event.urgent else _digest(chain, recipient, event, now)
+            link["digest_at"] = _digest(chain, recipient, event, now)
             if link["digest_at"] is None:
                 notices.append((link, recipient))
             else:
@@ -551,6 +551,9 @@ def _reminder(sender: Organisation, recipient: Recipient, event: NewEvent, now: 
 
 
 def _digest(chain: Sequence[Organisation], recipient: Recipient, event: NewEvent, now: datetime) -> datetime | None:
+    """When it is told in a digest; None for at once. A mailing has its own hour, and more words than a line."""
+    if event.urgent or event.mailing_id is not None:
+        return None
     return digest_at(
         habit_of(chain, recipient),
         now,
