@@ -7,6 +7,7 @@ allowed, and Jinja2's sandbox stands behind that. Values are escaped; only the t
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import cache, lru_cache
@@ -17,6 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from switchboard.domain.organisations import markup
 from switchboard.domain.organisations.digests import LINE_SPANS, LINE_UNITS
 from switchboard.domain.organisations.markup import MOST_SPANS, MOST_UNITS, Formatted, Style
+from switchboard.errors import InvalidInputError
 
 MOST_SOURCE_CHARS = 8_000
 MOST_PROBLEMS = 20
@@ -44,6 +46,7 @@ class Purpose(StrEnum):
     PROCESSED = "processed"
 
 
+_KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _ALLOWED = (
     nodes.Template,
     nodes.Output,
@@ -59,6 +62,23 @@ _ALLOWED = (
     nodes.Compare,
     nodes.Operand,
 )
+
+
+def parse_purpose(text: str) -> Purpose:
+    """The purpose of this name; InvalidInputError for any other."""
+    try:
+        return Purpose(text)
+    except ValueError:
+        raise InvalidInputError(f"the purpose is one of {', '.join(Purpose)}", field="purpose") from None
+
+
+def check_kind(kind: str) -> None:
+    """InvalidInputError for a kind of event that is none."""
+    if not _KIND.fullmatch(kind):
+        raise InvalidInputError(
+            "a kind begins with a letter and has at most 64 of a-z, 0-9, dot, dash and underscore, for example to_sign",
+            field="kind",
+        )
 
 
 def problems(source: str, purpose: Purpose = Purpose.NOTICE) -> list[str]:

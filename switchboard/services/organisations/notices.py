@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -23,15 +23,18 @@ from switchboard.db.models import (
     Recipient,
 )
 from switchboard.db.repositories.deliveries import ClaimedDelivery
-from switchboard.db.repositories.organisations import lineage
+from switchboard.db.repositories.organisations import lineage, organisation, recipients_by_name
 from switchboard.domain.calendar.quiet_hours import quiet_hours_end
 from switchboard.domain.organisations import templates
 from switchboard.domain.organisations.digests import LINE_SPANS, LINE_UNITS
 from switchboard.domain.organisations.markup import Formatted
 from switchboard.domain.organisations.templates import Purpose
+from switchboard.errors import NotFoundError
 from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
 from switchboard.services.organisations.addresses import MATTERMOST, TELEGRAM
 from switchboard.services.organisations.events import DIGEST_KIND, DOCUMENT_KIND, PROCESSED_BEFORE
+from switchboard.services.organisations.organisations import language as known_language
+from switchboard.services.organisations.previews import Preview, PreviewOf, check_channel, check_values, shown
 from switchboard.services.organisations.recipients import ANSWER_KIND
 from switchboard.texts import notices as texts_of
 from switchboard.texts.locales import LOCALES, Texts
@@ -44,6 +47,9 @@ MAILING = "mailing"
 """The kind of the events of mailings."""
 ANY_KIND = "default"
 """The kind of a template that serves events of every kind without one of their own."""
+SAMPLE = {"number": "123/45", "title": "Contract", "link": "https://example.org/documents/123"}
+"""The document of tests and previews, by placeholder."""
+SAMPLE_RECIPIENT = "Anna Petrova"
 
 Result = Rendered | Obsolete | Postponed
 
@@ -58,15 +64,6 @@ def mailing_values(mailing: Mailing) -> dict[str, str]:
     return {"number": mailing.name, "title": mailing.title, "link": mailing.link}
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What a test message tells of."""
-
-    number: str = "123/45"
-    title: str = "Contract"
-    link: str = "https://example.org/documents/123"
-
-
 class Notices:
     """Implements Renderer for notices, digests, reminders, their edits, tests and answers."""
 
@@ -79,6 +76,22 @@ class Notices:
         with self._database.read() as session:
             desk = _Desk(session, self._support_contact)
             return {delivery.id: desk.render(delivery, now) for delivery in deliveries}
+
+    def preview(self, organisation_id: int, wanted: PreviewOf, *, now: datetime) -> Preview:
+        """How a message would look; nothing is sent or stored. NotFoundError for an unknown organisation or recipient."""
+        templates.check_kind(wanted.kind)
+        check_channel(wanted.channel)
+        check_values(wanted.values)
+        purpose = templates.parse_purpose(wanted.purpose)
+        locale = known_language(wanted.language) if wanted.language else ""
+        with self._database.read() as session:
+            organisation(session, organisation_id)
+            recipient: Recipient | None = Recipient(organisation_id=organisation_id, name=SAMPLE_RECIPIENT)
+            if wanted.recipient is not None:
+                recipient = recipients_by_name(session, organisation_id, [wanted.recipient]).get(wanted.recipient)
+            if recipient is None:
+                raise NotFoundError("this organisation has no such recipient")
+            return _Desk(session, self._support_contact).preview(recipient, wanted, purpose, locale, now)
 
 
 class _Desk:
@@ -126,6 +139,20 @@ class _Desk:
             return self._rendered(delivery, recipient, self._mailing(delivery, recipient, mailing))
         text = self._text(delivery, recipient, event, Purpose(delivery.body["purpose"]))
         return self._rendered(delivery, recipient, text)
+
+    def preview(self, recipient: Recipient, wanted: PreviewOf, purpose: Purpose, locale: str, now: datetime) -> Preview:
+        """What `_test` would send, and of `source` what it would send were it stored."""
+        texts = Texts.for_locale(locale or self._locale(recipient))
+        values = self._values(recipient, wanted.kind, now, wanted.channel, texts) | SAMPLE | dict(wanted.values)
+        found = self._nearest(recipient, wanted.kind, purpose, texts.locale)
+        if wanted.source is not None:
+            origin, source = "given", wanted.source
+        elif found is not None:
+            origin, source = f"organisation {found[0]}", found[1]
+        else:
+            return Preview([], "built-in", texts.locale, shown(texts_of.built_in(purpose, values, texts)))
+        message = None if templates.faults(source) else shown(templates.written(source, values))
+        return Preview(templates.problems(source, purpose), origin, texts.locale, message)
 
     def _mailing(self, delivery: ClaimedDelivery, recipient: Recipient, mailing: Mailing) -> Formatted:
         locale = language_among(mailing.texts, self._locale(recipient), self._chain(recipient)[0].locale)
@@ -207,9 +234,7 @@ class _Desk:
     def _test(self, delivery: ClaimedDelivery, recipient: Recipient, now: datetime) -> Result:
         body = delivery.body
         texts = Texts.for_locale(body["locale"])
-        sample = Sample()
-        values = self._values(recipient, body["kind"], now, delivery.channel, texts)
-        values |= {"number": sample.number, "title": sample.title, "link": sample.link}
+        values = self._values(recipient, body["kind"], now, delivery.channel, texts) | SAMPLE
         written = self._written(recipient, body["kind"], Purpose(body["purpose"]), values, texts)
         return self._rendered(delivery, recipient, texts_of.test_message(written, texts))
 
@@ -258,13 +283,18 @@ class _Desk:
     def _written(
         self, recipient: Recipient, kind: str, purpose: Purpose, values: Mapping[str, str], texts: Texts
     ) -> Formatted:
-        """By the nearest template: the organisation's own, then its parents', each for the kind before the one for all."""
+        """By the nearest template, else the built-in words."""
+        found = self._nearest(recipient, kind, purpose, texts.locale)
+        return texts_of.built_in(purpose, values, texts) if found is None else templates.render(found[1], values)
+
+    def _nearest(self, recipient: Recipient, kind: str, purpose: Purpose, locale: str) -> tuple[int, str] | None:
+        """The organisation's own template, or its parents', each for the kind before the one for all; and whose it is."""
         for one in self._chain(recipient):
             for name in (kind, ANY_KIND):
-                source = self._template(one.id, name, purpose, texts.locale)
+                source = self._template(one.id, name, purpose, locale)
                 if source is not None:
-                    return templates.render(source, values)
-        return texts_of.built_in(purpose, values, texts)
+                    return one.id, source
+        return None
 
     def _template(self, organisation_id: int, kind: str, purpose: Purpose, locale: str) -> str | None:
         key = (organisation_id, kind, purpose, locale)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,15 +16,13 @@ from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelive
 from switchboard.db.repositories.organisations import organisation, recipients_by_name, telegram_of
 from switchboard.db.upsert import upsert
 from switchboard.domain.organisations import templates
-from switchboard.domain.organisations.templates import Purpose
-from switchboard.errors import ConflictError, InvalidInputError, InvalidInputsError, NotFoundError
+from switchboard.errors import ConflictError, InvalidInputsError, NotFoundError
 from switchboard.services import audit
 from switchboard.services.organisations.addresses import ledger_recipient, reachable, subject_of
 from switchboard.services.organisations.events import Accepted, to_queue
 from switchboard.services.organisations.notices import TEST_KIND
 from switchboard.services.organisations.organisations import language as known_language
 
-KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 TEST_USEFUL_FOR = timedelta(hours=1)
 
 
@@ -62,8 +59,8 @@ class Wording:
         self, organisation_id: int, kind: str, purpose: str, language: str, source: str, *, actor: str
     ) -> TemplateView:
         """Store a template; InvalidInputsError with everything that is wrong with it."""
-        wanted, now = _purpose(purpose), self._clock()
-        check_kind(kind)
+        wanted, now = templates.parse_purpose(purpose), self._clock()
+        templates.check_kind(kind)
         problems = templates.problems(source, wanted)
         if problems:
             raise InvalidInputsError(problems, field="source")
@@ -106,8 +103,8 @@ class Wording:
 
         ConflictError where the recipient gets no messages: a test is no way around a STOP.
         """
-        wanted, now = _purpose(purpose), self._clock()
-        check_kind(kind)
+        wanted, now = templates.parse_purpose(purpose), self._clock()
+        templates.check_kind(kind)
         with self._database.write() as session:
             sender = organisation(session, organisation_id)
             recipient = recipients_by_name(session, organisation_id, [external_id]).get(external_id)
@@ -136,15 +133,6 @@ class Wording:
         return Accepted(ids[0], batches, accounts)
 
 
-def check_kind(kind: str) -> None:
-    """InvalidInputError for a kind of event that is none."""
-    if not KIND.fullmatch(kind):
-        raise InvalidInputError(
-            "a kind begins with a letter and has at most 64 of a-z, 0-9, dot, dash and underscore, for example to_sign",
-            field="kind",
-        )
-
-
 def _channel(recipient: Recipient, account_id: int | None) -> str:
     if recipient.stopped_at is not None or not recipient.opted_in:
         raise ConflictError("this recipient gets no messages: not opted in, or answered STOP")
@@ -152,13 +140,6 @@ def _channel(recipient: Recipient, account_id: int | None) -> str:
     if not channels:
         raise ConflictError("this recipient cannot be reached: the organisation has no number to write from")
     return channels[0]
-
-
-def _purpose(purpose: str) -> Purpose:
-    try:
-        return Purpose(purpose)
-    except ValueError:
-        raise InvalidInputError(f"the purpose is one of {', '.join(Purpose)}", field="purpose") from None
 
 
 def _audit(session: Session, organisation_id: int, action: str, actor: str, now: datetime, **details: object) -> None:
