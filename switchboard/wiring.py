@@ -94,7 +94,6 @@ from switchboard.services.telegram.shards import Leases, LeaseTimes
 from switchboard.services.telegram.sign_in import SignIns
 from switchboard.services.telegram.status import TelegramStatus
 from switchboard.services.telegram.waits import WaitView, strangers_limit
-from switchboard.services.telegram.waits import WaitView, strangers_limit
 from switchboard.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # Telethon costs 60 MiB, which only the process that holds accounts pays
@@ -669,16 +668,6 @@ def doctor_checks() -> list[Check]:
         ),
         *(
             Check(
-                f"telegram account {account.id}: strangers",
-                partial(_check_strangers, limit),
-                "Write to @SpamBot from this account. Once Telegram has lifted the limit: "
-                f"`python -m switchboard telegram allow-strangers {account.id}`.",
-            )
-            for account in _telegram_accounts_to_check()
-            if (limit := strangers_limit(account.waits)) is not None
-        ),
-        *(
-            Check(
                 f"telegram of {organisation.name}",
                 partial(_check_organisation, organisation),
                 f"`python -m switchboard organisations status {organisation.id}` says more.",
@@ -805,10 +794,6 @@ def _check_telegram_account(account: TelegramAccountView) -> str:
     if account.state in (AccountState.ONLINE, AccountState.STOPPED):
         return said
     raise WarningFound(said)
-
-
-def _check_strangers(limit: WaitView) -> str:
-    raise WarningFound(f"{limit.text} Since {limit.since:%Y-%m-%d %H:%M} UTC, until {limit.until:%Y-%m-%d %H:%M} UTC")
 
 
 def _check_strangers(limit: WaitView) -> str:

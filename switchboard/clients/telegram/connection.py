@@ -23,7 +23,7 @@ from switchboard import __version__
 from switchboard.clients.telegram import errors
 from switchboard.clients.telegram.data_centre import NUMBER, DataCentre
 from switchboard.clients.telegram.updates import Client
-from switchboard.domain.telegram.sessions import Application
+from switchboard.domain.telegram.sessions import Application, is_at_home
 from switchboard.domain.telegram.states import Reason
 
 CONNECT_TIMEOUT_S = 20.0
@@ -46,7 +46,8 @@ class Me:
 class Connection:
     """A connection under one session string ("" makes a new session). It belongs to the loop that opens it.
 
-    `signing_in` is for sessions that nobody signed in yet: no updates, and the number is followed to its data centre.
+    `signing_in` is for sessions that nobody signed in yet: no updates, and the number is followed to its data centre. A session
+    of another Telegram than the one to be connected to (the sandbox's against the real one) is a SessionLostError at once.
 
     Everything but `sever` and `session` must be awaited on that loop. Errors are those of switchboard.clients.telegram.errors.
     """
@@ -56,6 +57,9 @@ class Connection:
     ) -> None:
         self._line = _Line()
         stored = read_session(session)
+        own_host = "" if data_centre is None else data_centre.host
+        if session and not is_at_home(stored.server_address, own_host):
+            raise errors.SessionLostError(Reason.OTHER_TELEGRAM)
         if data_centre is not None:
             stored.set_dc(NUMBER, data_centre.host, data_centre.port)
         self.client = Client(

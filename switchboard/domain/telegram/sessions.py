@@ -34,6 +34,20 @@ def pack(dc_id: int, address: str, port: int, key: bytes) -> str:
     return VERSION + base64.urlsafe_b64encode(content).decode("ascii")
 
 
+def is_at_home(address: str, own_host: str) -> bool:
+    """Whether a session that was made at `address` may be opened at `own_host`, '' for Telegram itself.
+
+    The address stands in the session and tells which Telegram knows its key: the real one has public addresses alone, the
+    sandbox's twin and other data centres of one's own a local one. Anywhere else the key is unknown, and a live session would
+    be taken for a dead one.
+    """
+    try:
+        is_public = ipaddress.ip_address(address).is_global
+    except ValueError:
+        is_public = False
+    return (not is_public or address == own_host) if own_host else is_public
+
+
 def key_digest(session: str) -> str:
     """SHA-256 of the session's key, as hexadecimal: tells two sessions apart, and nothing else.
 

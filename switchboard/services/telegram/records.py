@@ -176,11 +176,18 @@ class Records:
             move(session, account_id, AccountState.FLOOD_LIMITED, reason=Reason.FLOOD_WAIT, now=now, values=values)
 
     def lost(self, account_id: int, fence: Fence, reason: Reason) -> None:
-        """Its session is dead: somebody must sign in again. A dead key is not kept, unless the environment gave it."""
+        """Its session is dead: somebody must sign in again. A dead key is not kept, unless the environment gave it.
+
+        A session of another Telegram is not dead, and only stopped.
+        """
         with self._database.write() as session:
             fence.hold(session)
             account = session.get(TelegramAccount, account_id)
             if account is None:
+                return
+            if reason == Reason.OTHER_TELEGRAM:
+                values = {"wanted": Wanted.STOP}
+                move(session, account_id, AccountState.STOPPED, reason=reason, now=self._now(session), values=values)
                 return
             gone: Mapping[str, Any] = {"session": None, "key_digest": None}
             keep = account.origin == Origin.ENVIRONMENT or reason in _KEY_SURVIVES
@@ -195,7 +202,7 @@ class Records:
             if account is None or account.wanted != Wanted.STOP:
                 return
             reason = Reason.NOT_IN_ENVIRONMENT if account.origin == Origin.ENVIRONMENT else Reason.ASKED
-            if account.reason != Reason.SESSION_IN_USE:
+            if account.reason not in (Reason.SESSION_IN_USE, Reason.OTHER_TELEGRAM):
                 move(session, account_id, AccountState.STOPPED, reason=reason, now=self._now(session))
 
     def removed(self, account_id: int, fence: Fence) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
-from telethon.sessions import SQLiteSession
+from telethon.sessions import SQLiteSession, StringSession
 
+from switchboard.clients.telegram.connection import Connection
 from switchboard.db.models import (
     AuditEntry,
     TelegramAccount,
@@ -21,7 +22,7 @@ from switchboard.db.models import (
     TelegramWait,
 )
 from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
-from switchboard.domain.telegram.sessions import Application, key_digest
+from switchboard.domain.telegram.sessions import Application, is_at_home, key_digest, pack
 from switchboard.errors import ConflictError, InvalidInputError, NotFoundError
 from switchboard.services.keys import Keys
 from switchboard.services.telegram.accounts import TelegramAccounts
@@ -348,6 +349,70 @@ def test_a_bot_of_the_variables_follows_its_token(office: Office) -> None:
     office.wait_state(account.id, "online")
     office.environment(bot_token=bots[1].token).apply()
     office.wait(account.id, lambda view: view.own_id == bots[1].id and view.state == "online")
+
+
+# --- whose Telegram ---------------------------------------------------------------------------------------------------
+
+
+REAL, TWINS = "149.154.167.51", "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("address", "own_host", "may"),
+    [
+        (REAL, "", True),
+        ("2001:67c:4e8:f002::a", "", True),
+        (TWINS, TWINS, True),
+        ("10.0.0.7", TWINS, True),
+        (REAL, REAL, True),
+        (REAL, TWINS, False),
+        ("2001:67c:4e8:f002::a", "::1", False),
+        (TWINS, "", False),
+        ("192.168.1.2", "", False),
+        ("nonsense", "", False),
+    ],
+)
+def test_a_session_is_opened_where_it_was_made_alone(address: str, own_host: str, may: bool) -> None:
+    assert is_at_home(address, own_host) is may
+
+
+def made_elsewhere(office: Office, address: str) -> str:
+    """A session of Ann's as if it was made at another address."""
+    session = StringSession(office.twin.session_string("Ann"))
+    return pack(session.dc_id, address, 443, session.auth_key.key)
+
+
+def test_a_session_of_the_real_telegram_is_never_shown_to_a_sandbox(office: Office) -> None:
+    ann = office.twin.add_person("Ann")
+    account = office.add_signed_in("Ann")
+    here = row(office, account.id).session
+    with office.database.write() as session:
+        session.get_one(TelegramAccount, account.id).session = BOX.encrypt(made_elsewhere(office, REAL))
+    office.gateway()
+    view = office.wait_state(account.id, "stopped", "other_telegram")
+    assert "TELEGRAM_API_ID" in (view.reason_text or "")
+    assert not office.twin.call(lambda: len(office.twin.server.connections))
+    kept = row(office, account.id)
+    assert kept.session is not None
+    assert kept.key_digest is not None
+
+    with office.database.write() as session:
+        session.get_one(TelegramAccount, account.id).session = here
+    office.accounts.start(account.id, actor="test")
+    assert office.wait_state(account.id, "online").own_id == ann.id
+
+
+def test_a_session_of_a_sandbox_is_never_shown_to_the_real_telegram(office: Office) -> None:
+    office.twin.add_person("Ann")
+    account = office.add_signed_in("Ann")
+
+    def real(application: Application, session: str, signing_in: bool) -> Connection:
+        return Connection(application, session, None, signing_in=signing_in)
+
+    office.gateway(opener=real)
+    office.wait_state(account.id, "stopped", "other_telegram")
+    assert not office.twin.call(lambda: len(office.twin.server.connections))
+    assert row(office, account.id).session is not None
 
 
 # --- session strings ------------------------------------------------------------------------------------------------
