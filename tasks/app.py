@@ -108,6 +108,7 @@ def configuration() -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
+        "worker_consumer": "tasks.consumer:Consumer",
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_max_memory_per_child": MEMORY_PER_CHILD_KIB,
         "worker_proc_alive_timeout": 30,
