@@ -9,6 +9,7 @@ messages are hints (tasks.telegram.accounts), and whoever holds a shard next loo
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from celery import bootsteps
@@ -39,7 +40,7 @@ class Gateway(bootsteps.StartStopStep):  # type: ignore[misc]
         logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.WARNING)  # a line for every queue
         wiring.telegram_environment().apply()
         inbox.announce()
-        wiring.telegram_host().start(lambda shards: parent.hub.call_soon(consume, parent, shards))
+        wiring.telegram_host().start(partial(consume_soon, parent))
         Gateway.started = True
 
     def stop(self, parent: Any) -> None:
@@ -47,6 +48,11 @@ class Gateway(bootsteps.StartStopStep):  # type: ignore[misc]
 
     def terminate(self, parent: Any) -> None:
         """Nor here."""
+
+
+def consume_soon(worker: Any, shards: frozenset[int]) -> None:
+    """`consume`, from any thread: a consumer may be changed on the worker's own loop alone."""
+    worker.hub.call_soon(consume, worker, shards)
 
 
 def consume(worker: Any, shards: frozenset[int]) -> None:

@@ -41,6 +41,16 @@ def work(*, text: str, seconds: float) -> None:
     write(f"end {text}")
 
 
+@app.task(name="upkeep.probe.wait_for", soft_time_limit=120)
+def wait_for(*, text: str, path: str) -> None:
+    """Until a file is there."""
+    write(f"begin {text}")
+    end = time.monotonic() + 100
+    while not Path(path).exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    write(f"end {text}")
+
+
 @app.task(name="upkeep.probe.call_remotes", soft_time_limit=2, max_retries=1)
 def call_remotes(*, text: str, seconds: float) -> None:
     write(f"begin {text}")

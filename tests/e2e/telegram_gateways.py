@@ -63,6 +63,7 @@ class Gateways:
             "TELEGRAM_DC_ADDRESS": f"127.0.0.1:{twin.port}",
             "TELEGRAM_DC_KEY": str(key),
             "TELEGRAM_LEASE_SECONDS": str(LEASE_S),
+            "PROBE_FILE": str(folder / "probe"),  # of tests.e2e.probe_app
             **environment,
         }
         self._box = SecretBox([SECRET])
@@ -80,7 +81,7 @@ class Gateways:
                 process.wait(10)
         self.database.dispose()
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *, app: str = "tasks.app") -> subprocess.Popen[bytes]:
         """A gateway that consumes."""
         number = len(self._processes)
         ready = self.folder / f"ready-{number}"
@@ -88,7 +89,7 @@ class Gateways:
         options += ["--without-gossip", "--without-mingle", "-I", "tasks.readiness"]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "tasks.app", "worker", *options],
+                [sys.executable, "-m", "celery", "-A", app, "worker", *options],
                 cwd=ROOT,
                 env={**self._environment, "SWITCHBOARD_READY_FILE": str(ready)},
                 stdout=log,

@@ -55,6 +55,28 @@ def test_connections_live_through_a_restart_of_the_broker_and_a_warm_shutdown_ha
     assert [gateways.accounts.get(each).reason for each in accounts[1:]] == ["moving"] * 4
 
 
+def test_a_warm_shutdown_keeps_accounts_open_until_the_pool_has_drained(gateways: Gateways) -> None:
+    account = gateways.add_signed_in("P0")
+    process = gateways.start(app="tests.e2e.probe_app")
+    gateways.wait_online(account)
+    probe, end = gateways.folder / "probe", gateways.folder / "end"
+    gateways.send("upkeep.probe.wait_for", text="a task in hand", path=str(end))
+    gateways.wait_for(probe.exists, "the task to begin")
+
+    process.send_signal(signal.SIGTERM)
+    gateways.wait_for(lambda: "Warm shutdown" in gateways.log.read_text(), "the shutdown to begin")
+    late = gateways.add_signed_in("Late")  # which a host that was closed would never open
+    gateways.wait_online(account, late)
+    assert gateways.lines() == 2
+
+    end.touch()
+    assert process.wait(30) == 0
+    assert probe.read_text().splitlines() == ["begin a task in hand", "end a task in hand"]
+    assert gateways.lines() == 0
+    assert gateways.owners() == {0}
+    assert [gateways.accounts.get(each).reason for each in (account, late)] == ["moving"] * 2
+
+
 def test_a_killed_gateway_is_followed_by_another_and_a_stopped_one_does_nothing_when_it_wakes(
     gateways: Gateways,
 ) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
+from kombu.asynchronous import Hub
 
 from switchboard.domain.telegram.sharding import SHARD_QUEUES
-from tasks.telegram.gateway import Gateway, consume
+from tasks.telegram.gateway import Gateway, consume, consume_soon
 
 
 class Consumer:
@@ -53,6 +55,17 @@ def test_between_two_connections_to_the_broker_the_choice_is_kept_for_the_next(w
     consume(worker, frozenset({5, 9}))
     assert worker.consumer.said == ["+telegram.3", "+telegram.5"]
     assert set(worker.app.amqp.queues.consume_from) == {"telegram", "telegram.5", "telegram.9"}
+
+
+def test_a_choice_that_another_thread_makes_is_carried_out_on_the_workers_own_loop(worker: Any) -> None:
+    worker.hub = Hub()  # type: ignore[no-untyped-call]
+    thread = threading.Thread(target=consume_soon, args=(worker, frozenset({3})))
+    thread.start()
+    thread.join(20)
+    assert worker.consumer.said == []
+    worker.hub.run_once()
+    assert worker.consumer.said == ["+telegram.3"]
+    worker.hub.close()
 
 
 def test_only_a_worker_of_the_gateways_queue_hosts_accounts(worker: Any) -> None:
