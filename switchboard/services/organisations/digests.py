@@ -148,6 +148,6 @@ def _close_orphans(session: Session) -> None:
     session.execute(
         update(DocumentDelivery)
         .where(DocumentDelivery.digest_at.is_not(None), DocumentDelivery.recipient_id.is_(None))
-        .values(state=REMOVED, digest_at=None)
+        .values(state=REMOVED, channel=None, digest_at=None)
         .execution_options(synchronize_session=False)
     )

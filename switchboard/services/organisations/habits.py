@@ -31,7 +31,7 @@ def send_collected(session: Session, recipients: Sequence[int] | Select[int], no
 
 
 def followers(session: Session, organisation_id: int) -> Select[int]:
-    """The recipients whose habit is that of this organisation: its own, and those of organisations below without one."""
+    """The recipients whose habit is that of this organisation: its own, and those of organisations below, without another."""
     found, level = [organisation_id], [organisation_id]
     while level:
         level = list(
@@ -40,4 +40,4 @@ def followers(session: Session, organisation_id: int) -> Select[int]:
             )
         )
         found += level
-    return select(Recipient.id).where(Recipient.organisation_id.in_(found))
+    return select(Recipient.id).where(Recipient.organisation_id.in_(found), Recipient.digest.is_(None))
