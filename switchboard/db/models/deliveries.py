@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Index, String, Text, text
+from sqlalchemy import BigInteger, Index, String, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from switchboard.db.models.base import Base
@@ -37,7 +37,8 @@ _HELD = text("state IN ('CLAIMED', 'SENDING')")
 class Delivery(Base):
     """A message: what it is, to whom, how far it got, and what the remote called it.
 
-    `key` makes it unique for all time; `subject` orders it among others (only the oldest open row of a subject may be sent);
+    `key` makes it unique for all time; `subject` orders it among others (only the oldest open rows of a subject may be sent);
+    `sender` is the account that sends it, on a channel with more than one;
     `fence` rises with every claim and guards every later transition; `next_attempt_at` is the earliest next try, or for
     UNCERTAIN the earliest look at the remote. `claimed_until` ends the lease of a sender; of a PENDING row it is the time to
     which the row was put off. `body` holds facts to render, never secrets, and is erased by retention.
@@ -54,6 +55,13 @@ class Delivery(Base):
             sqlite_where=_WAITING,
             postgresql_where=_WAITING,
         ),
+        Index(
+            "ix_deliveries_sender_waiting",
+            "sender",
+            "next_attempt_at",
+            sqlite_where=_WAITING,
+            postgresql_where=_WAITING,
+        ),
         Index("ix_deliveries_held", "claimed_until", sqlite_where=_HELD, postgresql_where=_HELD),
         Index("ix_deliveries_finished_at", "finished_at"),
     )
@@ -63,6 +71,7 @@ class Delivery(Base):
     kind: Mapped[str] = mapped_column(String(64))
     key: Mapped[str] = mapped_column(String(512), unique=True)
     subject: Mapped[str] = mapped_column(String(160))
+    sender: Mapped[int | None] = mapped_column(BigInteger)
     recipient: Mapped[str] = mapped_column(String(128))
     body: Mapped[dict[str, Any] | None]
     state: Mapped[str] = mapped_column(String(12), default=DeliveryState.PENDING)

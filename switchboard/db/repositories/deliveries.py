@@ -7,17 +7,32 @@
 Every transition is an UPDATE guarded by state and fence; its row count decides whether it took place. CLAIMED whose lease
 ended goes back to PENDING, because nothing was sent; SENDING whose lease ended is UNCERTAIN, because something may have
 been. EXPIRED was never sent, and is PENDING again when it is entered again in time. Of one subject only the oldest open row
-may be claimed; a postponed one (PENDING, `claimed_until` ahead) lets the others pass.
+may be claimed, or several from the oldest on by one who sends them in this order; a postponed one (PENDING, `claimed_until`
+ahead) lets the others pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CursorResult, Select, Update, and_, bindparam, exists, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Row,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from switchboard.db.claims import found_once
@@ -25,6 +40,9 @@ from switchboard.db.models import OPEN_STATES, Delivery, DeliveryState
 from switchboard.db.models.deliveries import HELD_STATES, WAITING_STATES
 from switchboard.db.upsert import MAX_PARAMETERS, insert_new
 from switchboard.domain.portions import portions
+
+LOOKED_AT = 4  # times as many rows as are wanted, to find those that follow in their subjects
+_TABLE = Delivery.metadata.tables[Delivery.__tablename__]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +107,7 @@ class DeliveryRepository:
                 "kind": new.kind,
                 "key": new.key,
                 "subject": new.subject,
+                "sender": sender_of(new.channel, new.subject),
                 "recipient": new.recipient,
                 "body": dict(new.body),
                 "state": DeliveryState.PENDING,
@@ -148,36 +167,18 @@ class DeliveryRepository:
         ids: Sequence[int] | None = None,
         limit: int = 50,
         state: DeliveryState = DeliveryState.PENDING,
-        subject_prefix: str = "",
     ) -> list[ClaimedDelivery]:
-        """Take due rows, the oldest open one of each subject, for `lease`; of `ids`, and of some subjects, where given.
+        """Take due rows, the oldest open one of each subject, for `lease`; of `ids` where given.
 
         With state UNCERTAIN the rows are taken to be looked up and stay UNCERTAIN.
         """
-        older = aliased(Delivery)
         due = (
             select(Delivery.id)
-            .where(
-                Delivery.channel == channel,
-                Delivery.state == state,
-                Delivery.next_attempt_at <= now,
-                ~exists().where(
-                    older.subject == Delivery.subject,
-                    older.id < Delivery.id,
-                    _in(older.state, OPEN_STATES),
-                    ~_is_postponed(older, now),
-                ),
-            )
+            .where(Delivery.channel == channel, Delivery.state == state, _is_claimable(now), _is_oldest(now))
             .order_by(Delivery.next_attempt_at, Delivery.id)
             .limit(limit)
         )
-        if state is DeliveryState.PENDING:
-            due = due.where(or_(Delivery.expires_at.is_(None), Delivery.expires_at > now))
-        else:
-            due = due.where(or_(Delivery.claimed_until.is_(None), Delivery.claimed_until <= now))
         due = due.where(_in(Delivery.state, WAITING_STATES) if ids is None else Delivery.id.in_(ids))
-        if subject_prefix:
-            due = due.where(Delivery.subject.startswith(subject_prefix, autoescape=True))
         held = DeliveryState.CLAIMED if state is DeliveryState.PENDING else state
         claimed = self._session.scalars(
             update(Delivery)
@@ -187,6 +188,71 @@ class DeliveryRepository:
             .execution_options(synchronize_session=False, populate_existing=True)
         ).all()
         return sorted((_claimed(row, now + lease) for row in claimed), key=lambda row: row.id)
+
+    def due_in_order(self, sender: int, now: datetime, *, limit: int) -> list[int]:
+        """What an account could claim now, by the order of its subjects: several of one only from its oldest open row on.
+
+        Those that follow are of the same kind as the oldest: another kind may speak of what became of it.
+        """
+        oldest = self._session.execute(
+            select(Delivery.id, Delivery.subject, Delivery.kind, Delivery.state)
+            .where(Delivery.sender == sender, _in(Delivery.state, WAITING_STATES), _is_claimable(now), _is_oldest(now))
+            .order_by(Delivery.next_attempt_at, Delivery.id)
+            .limit(limit)
+        ).all()
+        ids = [row.id for row in oldest]
+        kinds = {row.subject: row.kind for row in oldest if row.state == DeliveryState.PENDING}
+        if not kinds or len(ids) == limit:
+            return ids
+        following = self._session.execute(
+            select(
+                Delivery.id,
+                Delivery.subject,
+                Delivery.kind,
+                _is_claimable(now).label("due"),
+                _is_postponed(now).label("off"),
+            )
+            .where(Delivery.subject.in_(kinds), _in(Delivery.state, OPEN_STATES), Delivery.id > min(ids))
+            .order_by(Delivery.id)
+            .limit(LOOKED_AT * limit)
+        )
+        taken = set(ids)
+        for row in following:
+            if row.id in taken or row.off or row.subject not in kinds:
+                continue
+            if not row.due or row.kind != kinds[row.subject]:
+                del kinds[row.subject]
+            elif len(ids) < limit:
+                ids.append(row.id)
+        return ids
+
+    def claim_in_order(
+        self, ids: Sequence[int], senders: Collection[int], *, owner: str, now: datetime, lease: timedelta
+    ) -> tuple[list[ClaimedDelivery], set[int]]:
+        """Take what `due_in_order` found, as far as it still waits; the second are those of them that are UNCERTAIN.
+
+        For one who alone may claim the rows of these senders (leases say so), or the order would not be kept.
+        """
+        if not ids:
+            return [], set()
+        claimed = self._session.execute(
+            update(_TABLE)
+            .where(
+                _TABLE.c.id.in_(ids),
+                _TABLE.c.sender.in_(senders),
+                _in(_TABLE.c.state, WAITING_STATES),
+                _TABLE.c.next_attempt_at <= now,
+            )
+            .values(
+                state=case((_TABLE.c.state == DeliveryState.PENDING, DeliveryState.CLAIMED), else_=_TABLE.c.state),
+                owner=owner,
+                fence=_TABLE.c.fence + 1,
+                claimed_until=now + lease,
+            )
+            .returning(*_TABLE.c)
+        ).all()
+        rows = sorted((_claimed(row, now + lease) for row in claimed), key=lambda row: row.id)
+        return rows, {row.id for row in claimed if row.state == DeliveryState.UNCERTAIN}
 
     def begin_sending(self, claimed: Sequence[ClaimedDelivery], now: datetime) -> set[int]:
         """Mark rows SENDING before their first byte leaves; return the ids still ours. Commit before you send."""
@@ -202,17 +268,16 @@ class DeliveryRepository:
         """Replace the facts of claimed rows: what is being sent is fixed by them from now on."""
         if not bodies:
             return
-        table = Delivery.metadata.tables[Delivery.__tablename__]
         self._count(
-            update(table)
-            .where(table.c.id == bindparam("of_id"), table.c.fence == bindparam("of_fence"))
+            update(_TABLE)
+            .where(_TABLE.c.id == bindparam("of_id"), _TABLE.c.fence == bindparam("of_fence"))
             .values(body=bindparam("of_body")),
             [{"of_id": row.id, "of_fence": row.fence, "of_body": dict(body)} for row, body in bodies.items()],
         )
 
-    def take_over(self, channel: str, subject_prefix: str, now: datetime) -> Swept:
-        """End the leases of the one who had these subjects before, who is known to be gone: as `sweep`, but at once."""
-        theirs = and_(Delivery.channel == channel, Delivery.subject.startswith(subject_prefix, autoescape=True))
+    def take_over(self, sender: int, now: datetime) -> Swept:
+        """End the leases of the one who sent for this account before, who is known to be gone: as `sweep`, but at once."""
+        theirs = Delivery.sender == sender
         released = self._count(
             update(Delivery)
             .where(_in(Delivery.state, HELD_STATES), Delivery.state == DeliveryState.CLAIMED, theirs)
@@ -241,19 +306,11 @@ class DeliveryRepository:
         )
         return Swept(released=released, uncertain=uncertain, expired=0)
 
-    def due_subjects(self, channel: str, now: datetime) -> list[str]:
-        """The subjects with something to send or to look up now."""
-        return list(
-            self._session.scalars(
-                select(Delivery.subject)
-                .where(
-                    Delivery.channel == channel,
-                    _in(Delivery.state, WAITING_STATES),
-                    Delivery.next_attempt_at <= now,
-                )
-                .distinct()
-            )
-        )
+    def due_senders(self, now: datetime, *, among: Collection[int] | None = None) -> set[int]:
+        """The accounts with something to send or to look up now, all or of these."""
+        some = Delivery.sender.is_not(None) if among is None else Delivery.sender.in_(among)
+        due = select(Delivery.sender).where(some, _in(Delivery.state, WAITING_STATES), Delivery.next_attempt_at <= now)
+        return {sender for sender in self._session.scalars(due.distinct()) if sender is not None}
 
     def record_read(self, ids: Sequence[int] | Select[int]) -> None:
         """The recipient has read them."""
@@ -269,13 +326,12 @@ class DeliveryRepository:
         if not remote_ids:
             return 0
         # One statement for all; it names the table and not the class, because its guard differs from row to row.
-        table = Delivery.metadata.tables[Delivery.__tablename__]
         return self._count(
-            update(table)
+            update(_TABLE)
             .where(
-                table.c.id == bindparam("of_id"),
-                table.c.fence == bindparam("of_fence"),
-                or_(table.c.state == DeliveryState.SENDING, table.c.state == DeliveryState.UNCERTAIN),
+                _TABLE.c.id == bindparam("of_id"),
+                _TABLE.c.fence == bindparam("of_fence"),
+                or_(_TABLE.c.state == DeliveryState.SENDING, _TABLE.c.state == DeliveryState.UNCERTAIN),
             )
             .values(
                 state=DeliveryState.SENT,
@@ -323,7 +379,7 @@ class DeliveryRepository:
                     Delivery.subject.in_(subjects),
                     Delivery.kind == kind,
                     _in(Delivery.state, OPEN_STATES),
-                    _is_postponed(Delivery, now),
+                    _is_postponed(now),
                 )
                 .order_by(Delivery.claimed_until)
             )
@@ -355,7 +411,7 @@ class DeliveryRepository:
         """Let the subject's postponed rows be looked at again: what they waited for may have changed."""
         self._session.execute(
             update(Delivery)
-            .where(Delivery.subject == subject, _in(Delivery.state, OPEN_STATES), _is_postponed(Delivery, now))
+            .where(Delivery.subject == subject, _in(Delivery.state, OPEN_STATES), _is_postponed(now))
             .values(next_attempt_at=now, claimed_until=None)
             .execution_options(synchronize_session=False)
         )
@@ -431,7 +487,7 @@ class DeliveryRepository:
         """The oldest open row of each subject, postponed ones aside, where it is PENDING and due: who comes next."""
         oldest = (
             select(func.min(Delivery.id))
-            .where(Delivery.subject.in_(subjects), _in(Delivery.state, OPEN_STATES), ~_is_postponed(Delivery, now))
+            .where(Delivery.subject.in_(subjects), _in(Delivery.state, OPEN_STATES), ~_is_postponed(now))
             .group_by(Delivery.subject)
         )
         return list(
@@ -477,18 +533,46 @@ class DeliveryRepository:
         return int(cast("CursorResult[Any]", result).rowcount)
 
 
-def _is_postponed(row: type[Delivery], now: datetime) -> ColumnElement[bool]:
+def sender_of(channel: str, subject: str) -> int | None:
+    """The account that sends to a subject: its second word on Telegram, None on a channel with one sender."""
+    return int(subject.split(":")[1]) if channel == "telegram" else None
+
+
+def _is_postponed(now: datetime, row: type[Delivery] = Delivery) -> ColumnElement[bool]:
     return and_(row.state == DeliveryState.PENDING, func.coalesce(row.claimed_until, now) > now)
 
 
-def _in(state: InstrumentedAttribute[str], states: Sequence[DeliveryState]) -> ColumnElement[bool]:
+def _is_claimable(now: datetime) -> ColumnElement[bool]:
+    """Due, still of use, and in nobody's hands."""
+    pending = and_(
+        Delivery.state == DeliveryState.PENDING, or_(Delivery.expires_at.is_(None), Delivery.expires_at > now)
+    )
+    uncertain = and_(
+        Delivery.state == DeliveryState.UNCERTAIN,
+        or_(Delivery.claimed_until.is_(None), Delivery.claimed_until <= now),
+    )
+    return and_(Delivery.next_attempt_at <= now, or_(pending, uncertain))
+
+
+def _is_oldest(now: datetime) -> ColumnElement[bool]:
+    """No open row of its subject came before it, postponed ones aside."""
+    older = aliased(Delivery)
+    return ~exists().where(
+        older.subject == Delivery.subject,
+        older.id < Delivery.id,
+        _in(older.state, OPEN_STATES),
+        ~_is_postponed(now, older),
+    )
+
+
+def _in(state: ColumnElement[str] | InstrumentedAttribute[str], states: Sequence[DeliveryState]) -> ColumnElement[bool]:
     """`state IN (...)` with the states written out, as in the table's partial indexes: SQLite uses one only where it sees its
     condition in the statement, so bound values would read the whole ledger.
     """
     return state.in_(bindparam(None, list(states), expanding=True, literal_execute=True))
 
 
-def _claimed(row: Delivery, claimed_until: datetime) -> ClaimedDelivery:
+def _claimed(row: Delivery | Row[Any], claimed_until: datetime) -> ClaimedDelivery:
     return ClaimedDelivery(
         id=row.id,
         channel=row.channel,

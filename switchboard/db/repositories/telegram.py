@@ -65,19 +65,15 @@ class ShardRepository:
             .values(owner=None, leased_until=None)
         )
 
-    def holds(self, owner: str, shard: int, fence: int, now: datetime) -> bool:
-        """Whether the lease is valid; it cannot change hands before this transaction ends."""
-        found = self._session.scalar(
-            select(TelegramShard.shard)
-            .where(
-                TelegramShard.shard == shard,
-                TelegramShard.owner == owner,
-                TelegramShard.fence == fence,
-                TelegramShard.leased_until > now,
-            )
+    def holds(self, owner: str, fences: Mapping[int, int], now: datetime) -> set[int]:
+        """Those of these shards whose lease is valid; they cannot change hands before this transaction ends."""
+        rows = self._session.execute(
+            select(TelegramShard.shard, TelegramShard.fence)
+            .where(TelegramShard.shard.in_(fences), TelegramShard.owner == owner, TelegramShard.leased_until > now)
+            .order_by(TelegramShard.shard)
             .with_for_update(read=True)
         )
-        return found is not None
+        return {row.shard for row in rows if row.fence == fences[row.shard]}
 
     def held(self, now: datetime) -> set[int]:
         """The shards under a valid lease, anybody's."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -150,9 +150,12 @@ class Leases:
         with self._lock:
             return self._fences.get(shard) == number and self._steady() < self._deadline
 
-    def lock(self, session: Session, shard: int, number: int) -> bool:
-        """Whether it is ours by the database, which keeps it so until the transaction ends."""
-        return ShardRepository(session).holds(self.owner, shard, number, database_now(session, self._clock()))
+    def hold(self, session: Session, fences: Iterable[Fence]) -> set[Fence]:
+        """Those that last, by our clock and by the database; nobody takes their shards before this transaction ends."""
+        valid = {fence for fence in fences if fence.valid}
+        numbers = {fence.shard: fence.number for fence in valid}
+        ours = ShardRepository(session).holds(self.owner, numbers, database_now(session, self._clock()))
+        return {fence for fence in valid if fence.shard in ours}
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +178,5 @@ class Fence:
 
     def hold(self, session: Session) -> None:
         """LeaseLostError where it does not last by the database; nobody takes the shard before this transaction ends."""
-        self.check()
-        if not self.leases.lock(session, self.shard, self.number):
+        if not self.leases.hold(session, [self]):
             raise LeaseLostError(f"shard {self.shard} is not ours any more")

@@ -22,7 +22,7 @@ from switchboard.services.files import DatabaseFileStore
 from switchboard.services.telegram.hosting import Host
 from switchboard.services.telegram.inbox import TelegramInbox
 from switchboard.services.telegram.outbox import TelegramOutbox
-from switchboard.services.telegram.outbox_rows import Letter, OutboxRows, Results, Wait, mark_read
+from switchboard.services.telegram.outbox_rows import Done, OutboxRows, Turn, Wait, mark_read
 from switchboard.services.telegram.peers import Peers
 from switchboard.services.telegram.shards import Fence
 from switchboard.texts.markdown import Message
@@ -310,18 +310,16 @@ class Dying(OutboxRows):
     at: str = ""
     dead = threading.Event()
 
-    def begin_sending(self, fence: Fence, letters: Sequence[Letter]) -> set[int]:
-        self._die("before")
-        ours = super().begin_sending(fence, letters)
-        self._die("sending")
-        return ours
+    def do(self, turns: Sequence[Turn]) -> list[Done | Exception]:
+        begins, sent = any(turn.begin for turn in turns), any(turn.results.sent for turn in turns)
+        self._die("before", begins)
+        self._die("sent", sent)
+        done = super().do(turns)
+        self._die("sending", begins)
+        return done
 
-    def record(self, account_id: int, fence: Fence, results: Results) -> None:
-        self._die("sent")
-        super().record(account_id, fence, results)
-
-    def _die(self, step: str) -> None:
-        if self.at == step:
+    def _die(self, step: str, reached: bool) -> None:
+        if reached and self.at == step:
             self.dead.set()
         if self.dead.is_set():
             raise KilledError
@@ -355,11 +353,11 @@ class Losing(OutboxRows):
         self.seen.append(self.look())
         return super().begin(account_id, fence)
 
-    def begin_sending(self, fence: Fence, letters: Sequence[Letter]) -> set[int]:
-        ours = super().begin_sending(fence, letters)
-        if len(self.seen) == 1:
-            fence.leases.drop()
-        return ours
+    def do(self, turns: Sequence[Turn]) -> list[Done | Exception]:
+        done = super().do(turns)
+        if len(self.seen) == 1 and turns[0].begin:
+            turns[0].fence.leases.drop()
+        return done
 
 
 def test_nothing_is_sent_after_the_lease_ended_not_even_what_is_being_sent(sender: Sender) -> None:

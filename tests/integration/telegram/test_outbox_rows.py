@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from switchboard.db.engine import Database
 from switchboard.db.models import Delivery, TelegramChat
@@ -17,7 +18,7 @@ from switchboard.domain.telegram.sharding import SHARDS, shard_of
 from switchboard.domain.telegram.states import AccountKind, Origin
 from switchboard.services.channels.channel import Rendered
 from switchboard.services.telegram.accounts import insert_account
-from switchboard.services.telegram.outbox_rows import Letter, OutboxRows, Results, mark_read
+from switchboard.services.telegram.outbox_rows import Done, Letter, OutboxRows, Results, Turn, Wait, mark_read
 from switchboard.services.telegram.peers import Peers
 from switchboard.services.telegram.shards import Fence, LeaseLostError, Leases
 from switchboard.texts.markdown import Message
@@ -36,7 +37,7 @@ class Desk:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self.rows = OutboxRows(database, {"words": Words()}, utc_now)
+        self.rows = OutboxRows(database, {"words": Words(), "other words": Words()}, utc_now)
         with database.write() as session:
             accounts = [
                 insert_account(session, AccountKind.USER, Origin.DATABASE, APPLICATION, BOX, now=utc_now(), values={})
@@ -63,18 +64,31 @@ class Desk:
                 utc_now(),
             )
 
+    def do(self, **turn: Any) -> Done:
+        (done,) = self.rows.do([Turn(account_id=self.ann, fence=self.fence, **turn)])
+        if isinstance(done, Exception):
+            raise done
+        return done
+
     def take(self) -> list[Letter]:
-        return self.rows.take(self.ann, self.fence, "owner", 10)
+        return self.rows.letters(self.do(most=10))[0]
+
+    def keys(self) -> list[str]:
+        return [letter.row.key for letter in self.take()]
+
+    def change(self, key: str, **values: Any) -> None:
+        with self.database.write() as session:
+            session.execute(update(Delivery).where(Delivery.key == key).values(**values))
 
     def begin(self) -> list[Letter]:
         letters = self.take()
         for letter in letters:
             letter.peer = BOB
-        assert self.rows.begin_sending(self.fence, letters) == {letter.row.id for letter in letters}
+        assert self.do(begin=letters).ours == {letter.row.id for letter in letters}
         return letters
 
-    def record(self, **results: object) -> None:
-        self.rows.record(self.ann, self.fence, Results(**results))  # type: ignore[arg-type]
+    def record(self, **results: Any) -> None:
+        self.do(results=Results(**results))
 
     def states(self) -> dict[str, str]:
         with self.database.read() as session:
@@ -86,14 +100,72 @@ def desk(database: Database) -> Desk:
     return Desk(database)
 
 
-def test_an_account_gets_the_oldest_row_of_each_of_its_own_subjects(desk: Desk) -> None:
+def test_an_account_gets_its_own_rows_in_order(desk: Desk) -> None:
     desk.enter("one", "two")
     desk.enter("three", subject="cid")
     desk.enter("four", account=desk.other)
-    assert [letter.row.key for letter in desk.take()] == ["one", "three"]
     assert desk.rows.due(range(SHARDS)) == {desk.ann, desk.other}
+    assert desk.keys() == ["one", "two", "three"]
     assert desk.rows.due([shard_of(desk.other)]) == {desk.other}
     assert desk.rows.due([]) == set()
+
+
+def test_rows_are_taken_no_further_than_to_one_of_their_subject_that_waits(desk: Desk) -> None:
+    desk.enter("one", "two", "three", "four")
+    desk.change("three", next_attempt_at=utc_now() + timedelta(hours=1))
+    desk.enter("five", "six", subject="cid")
+    desk.change("five", next_attempt_at=utc_now() + timedelta(hours=1))
+    assert desk.keys() == ["one", "two"]
+    assert desk.keys() == []
+
+
+def test_a_row_that_was_put_off_lets_those_behind_it_pass(desk: Desk) -> None:
+    desk.enter("one", "two", "three")
+    later = utc_now() + timedelta(hours=1)
+    for key in ("one", "two"):
+        desk.change(key, next_attempt_at=later, claimed_until=later)
+    assert desk.keys() == ["three"]
+
+
+def test_a_row_of_another_kind_waits_for_what_becomes_of_the_one_before(desk: Desk) -> None:
+    desk.enter("one", "two", "three")
+    desk.change("two", kind="other words")
+    first = desk.begin()
+    assert [letter.row.key for letter in first] == ["one"]
+    assert desk.take() == []
+    desk.record(sent=first)
+    assert desk.keys() == ["two"]
+
+
+def test_no_more_is_taken_than_was_asked_for(desk: Desk) -> None:
+    desk.enter("one", "two", "three")
+    desk.enter("four", subject="cid")
+    assert [row.key for row in desk.do(most=2).rows] == ["one", "four"]
+
+
+def test_what_came_of_one_batch_is_recorded_before_the_next_is_claimed(desk: Desk) -> None:
+    desk.enter("one")
+    first = desk.begin()
+    desk.enter("two")
+    assert [row.key for row in desk.do(results=Results(sent=first), most=10).rows] == ["two"]
+
+
+def test_many_accounts_take_their_turns_together_and_one_that_cannot_keeps_none_back(desk: Desk) -> None:
+    desk.enter("one")
+    desk.enter("two", account=desk.other)
+    other = desk.leases.fence_of(shard_of(desk.other))
+    assert other is not None
+    lost = Turn(account_id=desk.ann, fence=Fence(desk.leases, desk.fence.shard, desk.fence.number + 1), most=5)
+    wrong = Turn(account_id=desk.ann, fence=desk.fence, results=Results(waits={"x": Wait(None)}))  # type: ignore[arg-type]
+    well = Turn(account_id=desk.other, fence=other, most=5)
+    without_lease, done = desk.rows.do([lost, well])
+    assert isinstance(without_lease, LeaseLostError)
+    assert isinstance(done, Done)
+    assert [row.key for row in done.rows] == ["two"]
+    refused, again = desk.rows.do([wrong, Turn(account_id=desk.other, fence=other, most=5)])
+    assert isinstance(refused, Exception)
+    assert again == Done()
+    assert desk.keys() == ["one"]
 
 
 def test_the_next_holder_goes_on_at_once_and_doubts_only_what_was_being_sent(desk: Desk) -> None:
@@ -102,7 +174,9 @@ def test_the_next_holder_goes_on_at_once_and_doubts_only_what_was_being_sent(des
     desk.enter("two", subject="cid")
     desk.enter("three", account=desk.other)
     desk.take()
-    desk.rows.take(desk.other, desk.fence, "owner", 10)
+    other = desk.leases.fence_of(shard_of(desk.other))
+    assert other is not None
+    desk.rows.do([Turn(account_id=desk.other, fence=other, most=10)])
     desk.rows.begin(desk.ann, desk.fence)
     assert desk.states() == {"one": "UNCERTAIN", "two": "PENDING", "three": "CLAIMED"}
     again = {letter.row.key: letter for letter in desk.take()}
@@ -116,16 +190,13 @@ def test_the_next_holder_goes_on_at_once_and_doubts_only_what_was_being_sent(des
 def test_nothing_is_claimed_begun_or_recorded_without_the_lease(desk: Desk) -> None:
     desk.enter("one")
     letters = desk.begin()
-    fence = desk.fence
+    desk.enter("two", subject="cid")
     with desk.database.write() as session:
         session.connection().exec_driver_sql("UPDATE telegram_shards SET owner = 'two', fence = fence + 1")
-    with pytest.raises(LeaseLostError):
-        desk.rows.take(desk.ann, fence, "owner", 10)
-    with pytest.raises(LeaseLostError):
-        desk.rows.begin_sending(fence, letters)
-    with pytest.raises(LeaseLostError):
-        desk.rows.record(desk.ann, fence, Results(sent=letters))
-    assert desk.states() == {"one": "SENDING"}
+    for turn in ({"most": 10}, {"begin": letters}, {"results": Results(sent=letters)}):
+        with pytest.raises(LeaseLostError):
+            desk.do(**turn)
+    assert desk.states() == {"one": "SENDING", "two": "PENDING"}
 
 
 def test_a_row_that_was_put_off_keeps_its_random_id(desk: Desk) -> None:
