@@ -12,8 +12,8 @@ import structlog
 
 from switchboard.services.organisations.events import NewEvent
 from switchboard.settings import environment_names
+from tests.integration.command_line import CommandLine
 from tests.integration.organisations.house import API_HASH, API_ID, House
-from tests.integration.test_cli import CommandLine
 
 
 @pytest.fixture
@@ -52,6 +52,14 @@ def test_an_organisation_is_set_up_and_looked_after(run: CommandLine, house: Hou
     given = ("--opted-in", "--telegram", "@anna", "--name", "Анна", "--quiet", "22:00-08:00", "--contact")
     assert "added" in run("organisations", "recipient", number, "anna", *given).out
     assert "22:00-08:00" in run("organisations", "recipients", number).out
+
+    assert run("organisations", "change", number, "--digest", "hour", "--digest-at", "08:30").status == 0
+    daily = (*given, "--digest", "day", "--digest-at", "7:15")
+    assert run("organisations", "recipient", number, "anna", *daily).status == 0
+    assert "day 07:15" in run("organisations", "recipients", number).out
+    assert run("organisations", "recipient", number, "anna", *given, "--digest", "none").status == 0
+    (altair,) = [one for one in json.loads(run("organisations", "list", "--json").out) if one["id"] == int(number)]
+    assert (altair["digest"], altair["digest_at"]) == ("hour", "08:30")
 
     (tmp_path / "wrong").write_text("{{ titel }} {{ numbr }}", encoding="utf-8")
     refused = run("organisations", "template", number, "default", "ru", str(tmp_path / "wrong"))

@@ -91,6 +91,29 @@ def test_an_event_is_202_with_its_id_and_its_address_shows_every_delivery(sender
     assert [d["recipient"] for d in unread["deliveries"]] == ["anna"]
 
 
+def test_who_wants_digests_is_collected_for_until_they_do_not_and_urgent_is_at_once(sender: Sender) -> None:
+    anna = f"/organisations/{sender.house.org}/recipients/anna"
+    wanted = {"opted_in": True, "telegram": "@anna", "digest": "day", "digest_at": "8:30"}
+    stored = sender.client.put(anna, json=wanted, headers=sender.token).get_json()
+    assert (stored["digest"], stored["digest_at"]) == ("day", "08:30")
+    place = sender.post().headers["Location"]
+    assert sender.queue.queued == []
+    shown = sender.client.get(f"{place}?state=collected", headers=sender.token).get_json()
+    assert [(d["state"], d["digest_at"]) for d in shown["deliveries"]] == [("collected", "2026-11-24T05:30:00Z")]
+    assert (shown["event"]["done"], shown["event"]["expected_by"]) == (False, "2026-11-24T05:30:00Z")
+    urgent = sender.post({**BODY, "urgent": True}, key="k2").headers["Location"]
+    shown = sender.client.get(urgent, headers=sender.token).get_json()
+    assert [(d["state"], d["digest_at"]) for d in shown["deliveries"]][0] == ("waiting", None)
+    for field, value in (("digest", "weekly"), ("digest_at", "25:00")):
+        refused = sender.client.put(anna, json={**wanted, field: value}, headers=sender.token)
+        assert (refused.status_code, field in refused.get_data(as_text=True)) == (422, True)
+    mine = f"/organisations/{sender.house.org}"
+    changed = sender.client.patch(mine, json={"digest": "hour", "digest_at": "10:00"}, headers=ADMIN).get_json()
+    assert (changed["digest"], changed["digest_at"]) == ("hour", "10:00")
+    assert sender.client.patch(mine, json={"digest": ""}, headers=ADMIN).get_json()["digest"] == ""
+    assert sender.client.patch(mine, json={"digest": "often"}, headers=ADMIN).status_code == 422
+
+
 def test_202_holds_while_the_broker_is_down(sender: Sender, house: House) -> None:
     sender.queue.fault = RemoteUnavailableError("no broker")
     answer = sender.post()
