@@ -3,42 +3,27 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import structlog
 from sqlalchemy import select, update
 
 from sandbox.caldav.radicale import RadicaleServer, running_radicale
 from sandbox.mattermost import MattermostTwin
 from sandbox.ports import free_port
 from switchboard import wiring
-from switchboard.cli.main import main
 from switchboard.db.engine import Database
 from switchboard.db.models import Calendar, CalendarAccount, CalendarSubscriber, Delivery
 from switchboard.errors import ConfigError
-from switchboard.settings import environment_names
+from tests.integration.command_line import CommandLine, forget_services, only_these_settings
 from tests.servers import ROOT
 
 KEY, NEW_KEY = "k" * 32, "n" * 32
-
-
-@dataclass(frozen=True)
-class Result:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def told(self) -> str:
-        return self.out + self.err
 
 
 @pytest.fixture(scope="module")
@@ -53,53 +38,13 @@ def twin() -> Iterator[MattermostTwin]:
         yield running
 
 
-class CommandLine:
-    """Runs commands in this process, each with services of its own, as a new process would have them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], password: str) -> None:
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-        self.password = password
-
-    def __call__(self, *arguments: str, password: str | None = None) -> Result:
-        self._monkeypatch.setenv("CALENDAR_PASSWORD", self.password if password is None else password)
-        self._monkeypatch.setattr(sys, "argv", ["switchboard", *arguments])
-        forget_services()
-        self._capsys.readouterr()
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        finally:
-            forget_services()
-        captured = self._capsys.readouterr()
-        result = Result(status, captured.out, captured.err)
-        assert "Traceback" not in result.told
-        assert self.password not in result.told
-        return result
-
-
-def forget_services() -> None:
-    if wiring.database.cache_info().currsize:
-        wiring.database().dispose()
-    if wiring.redis_client.cache_info().currsize:
-        wiring.redis_client().close()
-    for built in vars(wiring).values():
-        if hasattr(built, "cache_clear"):
-            built.cache_clear()
-
-
 @pytest.fixture
 def environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sqlite_url: str, valkey: str, twin: MattermostTwin,
     radicale: RadicaleServer,
 ) -> Iterator[Callable[[str, str], None]]:  # fmt: skip
     """The settings of a deployment; call it to change one."""
-    for name in environment_names():
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    for name, value in {
+    settings = {
         "DATABASE_URL": sqlite_url,
         "REDIS_URL": valkey,
         "SECRET_KEYS": KEY,
@@ -109,14 +54,9 @@ def environment(
         "DATA_DIR": str(tmp_path / "data"),
         "LOG_FORMAT": "json",
         "LOG_LEVEL": "WARNING",
-    }.items():
-        monkeypatch.setenv(name, value)
-    root = logging.getLogger()
-    before = root.handlers, root.level
-    yield monkeypatch.setenv
-    root.handlers = before[0]
-    root.setLevel(before[1])
-    structlog.reset_defaults()
+    }
+    with only_these_settings(monkeypatch, tmp_path, settings):
+        yield monkeypatch.setenv
 
 
 @pytest.fixture

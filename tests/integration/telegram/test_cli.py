@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from sandbox.telegram.twin import API_HASH, API_ID
-from switchboard.cli.main import main
 from switchboard.domain.telegram.sessions import key_digest
-from switchboard.settings import environment_names
+from tests.integration.command_line import CommandLine, Result, forget_services, only_these_settings
 from tests.integration.telegram.conftest import Office, wait_for
-from tests.integration.test_cli import Result, forget_services
-
-PHONE, PASSWORD = "+79161234567", "open sesame"
-
-
-class Typist:
-    """A standard input whose next line is made when it is asked for."""
-
-    def __init__(self, *lines: str | Callable[[], str]) -> None:
-        self._lines = list(lines)
-
-    def isatty(self) -> bool:
-        return False
-
-    def readline(self) -> str:
-        line = self._lines.pop(0)
-        return f"{line if isinstance(line, str) else line()}\n"
-
 
 Run = Callable[..., Result]
+PHONE, PASSWORD = "+79161234567", "open sesame"
 
 
 @pytest.fixture
@@ -45,10 +24,7 @@ def run(
 ) -> Iterator[Run]:
     key = tmp_path / "key.pem"
     key.write_text(office.twin.public_pem, encoding="ascii")
-    for name in environment_names():
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.chdir(tmp_path)
-    for name, value in {
+    settings = {
         "DATABASE_URL": sqlite_url,
         "DATA_DIR": str(tmp_path),
         "SECRET_KEYS": "k" * 32,
@@ -58,30 +34,14 @@ def run(
         "TELEGRAM_API_HASH": API_HASH,
         "TELEGRAM_DC_ADDRESS": f"127.0.0.1:{office.twin.port}",
         "TELEGRAM_DC_KEY": str(key),
-    }.items():
-        monkeypatch.setenv(name, value)
+    }
+    command_line = CommandLine(monkeypatch, capsys, PASSWORD)
 
     def run(*arguments: str, lines: tuple[str | Callable[[], str], ...] = ()) -> Result:
-        monkeypatch.setattr(sys, "argv", ["switchboard", "telegram", *arguments])
-        monkeypatch.setattr(sys, "stdin", Typist(*lines))
-        forget_services()
-        capsys.readouterr()
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = int(end.code or 0)
-        finally:
-            forget_services()
-        captured = capsys.readouterr()
-        return Result(status, captured.out, captured.err)
+        return command_line("telegram", *arguments, lines=lines)
 
-    root = logging.getLogger()
-    before = root.handlers, root.level
-    yield run
-    root.handlers, level = before
-    root.setLevel(level)
-    structlog.reset_defaults()
+    with only_these_settings(monkeypatch, tmp_path, settings):
+        yield run
 
 
 def test_a_number_is_added_signed_in_stopped_started_and_removed(office: Office, run: Run) -> None:
