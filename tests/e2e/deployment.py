@@ -200,6 +200,13 @@ class Deployment:
         """Kill every process that was started under this name."""
         self.kill(*self._processes.pop(name, ()))
 
+    def kill_a_sender(self, step: str, people: Sequence[Person], count: int) -> None:
+        """SIGKILL a sender of their messages at a step of tests.e2e.stalled_sender, once `count` rows are there."""
+        ids = [str(row.id) for row in self.rows(people)]
+        sender = self.start("sender", (sys.executable, "-m", "tests.e2e.stalled_sender", step, *ids))
+        self.wait(lambda: self.states(*people).count(step.upper()) == count, f"{count} rows to be {step}")
+        self.kill(sender)
+
     def close(self) -> None:
         for name in tuple(self._processes):
             self.kill_all(name)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -91,10 +90,7 @@ def test_what_a_killed_sender_held_is_sent_once(deployment: Deployment, step: st
         deployment.wait(lambda: deployment.states(*people) == [State.PENDING] * 4, "all rows to wait")
     deployment.wait_idle()
     deployment.pass_waits()
-    ids = [str(row.id) for row in deployment.rows(people)]
-    sender = deployment.start("sender", (sys.executable, "-m", "tests.e2e.stalled_sender", step, *ids))
-    deployment.wait(lambda: deployment.states(*people).count(step.upper()) == 2, f"two rows to be {step}")
-    deployment.kill(sender)
+    deployment.kill_a_sender(step, people, 2)
     assert [deployment.received(one) for one in people] == [[]] * 2
 
     deployment.end_leases()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Sequence
 
 import pytest
@@ -108,10 +107,7 @@ def test_a_notice_that_a_killed_sender_held_is_told_once(deployment: Deployment,
         deployment.wait(lambda: deployment.states(*people) == [State.PENDING] * 2, "both to wait")
     deployment.wait_idle()
     deployment.pass_waits()
-    ids = [str(row.id) for row in deployment.rows(people)]
-    sender = deployment.start("sender", (sys.executable, "-m", "tests.e2e.stalled_sender", step, *ids))
-    deployment.wait(lambda: deployment.states(*people).count(step.upper()) == 2, f"two rows to be {step}")
-    deployment.kill(sender)
+    deployment.kill_a_sender(step, people, 2)
     assert [deployment.received(person) for person in people] == [[]] * 2
     deployment.end_leases()
     told_once(deployment, people)
