@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import null, select, update
 from sqlalchemy.orm import Session
@@ -37,6 +38,22 @@ def reader_of(session: Session, mattermost_user_id: str) -> CalendarSubscriber |
     return session.scalars(
         select(CalendarSubscriber).where(CalendarSubscriber.mattermost_user_id == mattermost_user_id)
     ).one_or_none()
+
+
+def lock_clicker(
+    session: Session, mattermost_user_id: str, delivery_id: int
+) -> tuple[CalendarSubscriber, dict[str, Any], Delivery] | None:
+    """Who clicked in a message, what it says (its body), and the message; None where one is gone or it is not theirs.
+
+    The person is locked to the end of the transaction: clicks of one person come one after the other.
+    """
+    subscriber = session.scalars(
+        select(CalendarSubscriber).where(CalendarSubscriber.mattermost_user_id == mattermost_user_id).with_for_update()
+    ).one_or_none()
+    delivery = session.get(Delivery, delivery_id)
+    if subscriber is None or delivery is None or delivery.recipient != mattermost_user_id or not delivery.body:
+        return None
+    return subscriber, delivery.body, delivery
 
 
 def forget_messages(session: Session, mattermost_user_id: str, kinds: Sequence[str], now: datetime) -> None:

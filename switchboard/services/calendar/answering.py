@@ -34,6 +34,7 @@ from switchboard.db.models import (
 from switchboard.db.repositories import answers as rows
 from switchboard.db.repositories import calendars as calendar_rows
 from switchboard.db.repositories.answers import HeldAnswer
+from switchboard.db.repositories.subscribers import lock_clicker
 from switchboard.deadlines import cap_timeout_s
 from switchboard.domain.calendar.answering import Reply, Verdict, answer
 from switchboard.domain.calendar.changes import Change
@@ -171,18 +172,16 @@ class Invitations:
         """Keep what a person wants to answer to meeting `number` of a message of theirs; the last wish wins."""
         now = self._clock()
         with self._database.write() as session:
-            subscriber = session.scalars(
-                select(CalendarSubscriber).where(CalendarSubscriber.mattermost_user_id == user_id).with_for_update()
-            ).one_or_none()
-            delivery = session.get(Delivery, delivery_id)
-            if subscriber is None or delivery is None or delivery.recipient != user_id or not delivery.body:
+            clicked = lock_clicker(session, user_id, delivery_id)
+            if clicked is None:
                 return Taken(None, reason="gone")
-            asked = _asked_about(delivery.body, number)
+            subscriber, body, _ = clicked
+            asked = _asked_about(body, number)
             if asked is None:
                 return Taken(None, reason="gone")
             uid, recurrence_id = asked
             meeting = Meetings(session, subscriber.id, {uid}).find(uid, recurrence_id, now)
-            problem = _problem(meeting, delivery.body, now)
+            problem = _problem(meeting, body, now)
             if problem or meeting is None:
                 return Taken(None, reason=problem)
             give_up_at = now + GIVE_UP_AFTER

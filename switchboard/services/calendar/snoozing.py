@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from sqlalchemy import select
-
 from switchboard.db.engine import Database
-from switchboard.db.models import CalendarSubscriber, Delivery
+from switchboard.db.models import Delivery
 from switchboard.db.repositories import answers as answer_rows
 from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
-from switchboard.db.repositories.subscribers import reader_of
+from switchboard.db.repositories.subscribers import lock_clicker, reader_of
 from switchboard.domain.calendar.reminders import AT_START, SNOOZE_MINUTES, snooze_ends, snoozed_to
 from switchboard.errors import InvalidInputError, PermanentError, RemoteUnavailableError, UncertainError
 from switchboard.logs import get_logger
@@ -64,22 +62,19 @@ class Snoozing:
             raise InvalidInputError("there is no such snooze", field="choice")
         now = self._clock()
         with self._database.write() as session:
-            # Held to the end: clicks of one person come one after the other.
-            subscriber = session.scalars(
-                select(CalendarSubscriber).where(CalendarSubscriber.mattermost_user_id == user_id).with_for_update()
-            ).one_or_none()
-            delivery = session.get(Delivery, delivery_id)
-            if subscriber is None or delivery is None or delivery.recipient != user_id:
+            clicked = lock_clicker(session, user_id, delivery_id)
+            if clicked is None:
                 return Snoozed(None, reason="gone")
-            if delivery.kind != REMINDER_KIND or not delivery.body:
+            subscriber, body, delivery = clicked
+            if delivery.kind != REMINDER_KIND:
                 return Snoozed(None, reason="gone")
-            meeting = meeting_of(delivery.body)
+            meeting = meeting_of(body)
             *_, start = meeting
             if start <= now:
                 return Snoozed(None, reason="begun")
             if not subscriber.reminders_enabled:
                 return Snoozed(None, reason="off")
-            found = reminded_meetings(session, [delivery.body]).get(meeting)
+            found = reminded_meetings(session, [body]).get(meeting)
             if found is None or meeting[0] != subscriber.id:
                 return Snoozed(None, reason="gone")
             new = _delivery(delivery, start, snoozed_to(start, choice, now))
