@@ -216,6 +216,48 @@ def test_passes_at_once_name_every_document_once_while_events_keep_coming(house:
     assert {link.state for link in links(house)} == {None}
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_person_whom_another_pass_has_in_hand_is_left_to_it(house: House) -> None:
+    house.add("anna", digest="hour")
+    event_ids = [post(house, "anna", number=number) for number in (1, 2)]
+    house.clock.forward(hours=1)
+    in_hand, go_on = threading.Event(), threading.Event()
+    counts: dict[str, int] = {}
+
+    def collect_as(name: str) -> None:
+        counts[name] = house.digests.collect().count
+
+    first = threading.Thread(target=collect_as, args=("first",))
+    second = threading.Thread(target=collect_as, args=("second",))
+
+    def hold(*_: object) -> None:
+        if threading.current_thread() is first:
+            in_hand.set()
+            go_on.wait(60)
+
+    sqlalchemy_event.listen(house.database.engine, "commit", hold)
+    try:
+        first.start()
+        assert in_hand.wait(60)
+        event_ids.append(post(house, "anna", number=3))
+        with house.database.write() as session:
+            late = update(DocumentDelivery).where(DocumentDelivery.event_id == event_ids[2])
+            session.execute(late.values(digest_at=HOUR))
+        second.start()
+        second.join(20)
+        assert counts == {"second": 0}
+    finally:
+        go_on.set()
+        first.join(60)
+        second.join(60)
+        sqlalchemy_event.remove(house.database.engine, "commit", hold)
+    assert counts == {"first": 2, "second": 0}
+    house.send()
+    assert house.digests.collect().count == 1
+    house.send()
+    assert [head for _, head in house.telegram.heads()] == ["2 documents wait for you", "Document 3 waits for you"]
+
+
 @both
 def test_a_pass_that_dies_before_its_end_leaves_everything_to_the_next(house: House) -> None:
     house.add("anna", digest="hour")

@@ -103,7 +103,7 @@ def test_who_wants_digests_is_collected_for_until_they_do_not_and_urgent_is_at_o
     assert (shown["event"]["done"], shown["event"]["expected_by"]) == (False, "2026-11-24T05:30:00Z")
     urgent = sender.post({**BODY, "urgent": True}, key="k2").headers["Location"]
     shown = sender.client.get(urgent, headers=sender.token).get_json()
-    assert [(d["state"], d["digest_at"]) for d in shown["deliveries"]][0] == ("waiting", None)
+    assert next((d["state"], d["digest_at"]) for d in shown["deliveries"]) == ("waiting", None)
     for field, value in (("digest", "weekly"), ("digest_at", "25:00")):
         refused = sender.client.put(anna, json={**wanted, field: value}, headers=sender.token)
         assert (refused.status_code, field in refused.get_data(as_text=True)) == (422, True)
