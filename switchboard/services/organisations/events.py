@@ -405,7 +405,8 @@ class Events:
             return None
         over_telegram = {bool(first): count for channel, first, count, _ in found if channel == TELEGRAM}
         needed_s = pacing.duration_s(over_telegram.get(False, 0), over_telegram.get(True, 0), self._limits)
-        return max(latest for *_, latest in found) + timedelta(seconds=needed_s)
+        latest: datetime = max(row[3] for row in found if row[3] is not None)
+        return latest + timedelta(seconds=needed_s)
 
 
 def notice_row(

@@ -15,7 +15,8 @@ from switchboard.domain.organisations.digests import AT_ONCE, Every, Habit
 def habit_of(chain: Sequence[Organisation], recipient: Recipient | None = None) -> Habit:
     """The habit of a recipient, or of those without their own. `chain` goes from their organisation to the head."""
     every, at = None, None
-    for one in (*([] if recipient is None else [recipient]), *chain):
+    settings: list[Organisation | Recipient] = [*chain] if recipient is None else [recipient, *chain]
+    for one in settings:
         every, at = every or one.digest, at or one.digest_at
     return Habit(AT_ONCE.every if every is None else Every(every), AT_ONCE.at if at is None else at)
 
