@@ -77,6 +77,7 @@ from switchboard.services.organisations.digests import Digests
 from switchboard.services.organisations.events import Events
 from switchboard.services.organisations.following import Following
 from switchboard.services.organisations.hearing import Hearing
+from switchboard.services.organisations.mailings import Mailings
 from switchboard.services.organisations.organisations import WORKING, Organisations, OrganisationView
 from switchboard.services.organisations.recipients import Recipients
 from switchboard.services.organisations.use_cases import OrganisationServices
@@ -184,8 +185,22 @@ def organisations() -> OrganisationServices:
         Credentials(database(), secret_box(), utc_now),
         Recipients(database(), _PeopleAskedLate(), utc_now),
         Wording(database(), utc_now),
-        Events(database(), utc_now, telegram_limits(), telegram_works),
+        document_events(),
+        mailings(),
+        organisation_notices(),
     )
+
+
+@cache
+def document_events() -> Events:
+    """Document events."""
+    return Events(database(), utc_now, telegram_limits(), telegram_works)
+
+
+@cache
+def mailings() -> Mailings:
+    """What organisations tell their people regularly."""
+    return Mailings(database(), document_events(), utc_now, telegram_limits(), telegram_works)
 
 
 @cache

@@ -16,6 +16,12 @@ def scan_due() -> int:
     return sum(_queue(act()) for act in (following.follow, following.remind, digests.collect))
 
 
+@app.task(name="delivery.documents.scan_mailings", soft_time_limit=45, only_one=True)
+def scan_mailings() -> int:
+    """Send the mailings that are due; return how many."""
+    return _queue(wiring.mailings().fire_due())
+
+
 @app.task(name="delivery.documents.watch_service", soft_time_limit=30, only_one=True)
 def watch_service() -> int:
     """Tell contacts whose Telegram fell out or is back; return how many are told."""

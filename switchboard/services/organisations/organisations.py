@@ -25,6 +25,7 @@ from switchboard.domain.telegram.states import AccountKind, AccountState, Origin
 from switchboard.errors import ConflictError, InvalidInputError, NotFoundError
 from switchboard.services import audit
 from switchboard.services.organisations.habits import followers, habit_of, send_collected
+from switchboard.services.organisations.schedules import reschedule
 from switchboard.services.telegram.accounts import AccountView, insert_account
 from switchboard.texts.locales import LOCALES
 
@@ -154,10 +155,12 @@ class Organisations:
             if changes.parent_id is not None:
                 _lock_tree(session)
             row = organisation(session, organisation_id, lock=True)
-            habit = habit_of(lineage(session, organisation_id))
+            habit, zone = habit_of(lineage(session, organisation_id)), row.zone
             for field, value in values.items():
                 setattr(row, field, value)
             _flush(session)
+            if row.zone != zone:
+                reschedule(session, organisation_id, row.zone, self._clock())
             if changes.parent_id is not None:
                 self._join(session, row, changes.parent_id)
             if habit_of(lineage(session, organisation_id)) != habit:
@@ -167,7 +170,7 @@ class Organisations:
         return self.get(organisation_id)
 
     def remove(self, organisation_id: int, *, actor: str) -> None:
-        """Remove it with its recipients, templates and events. ConflictError while others belong to it."""
+        """Remove it with its recipients, templates, mailings and events. ConflictError while others belong to it."""
         with self._database.write() as session:
             row = organisation(session, organisation_id, lock=True)
             below = session.scalar(select(func.count()).where(Organisation.parent_id == organisation_id))

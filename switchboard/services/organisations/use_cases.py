@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from switchboard.services.organisations.credentials import Credentials
 from switchboard.services.organisations.events import Events
+from switchboard.services.organisations.mailings import Mailings
+from switchboard.services.organisations.notices import Notices
 from switchboard.services.organisations.organisations import Organisations
 from switchboard.services.organisations.recipients import Recipients
 from switchboard.services.organisations.wording import Wording
@@ -20,3 +22,5 @@ class OrganisationServices:
     recipients: Recipients
     wording: Wording
     events: Events
+    mailings: Mailings
+    notices: Notices

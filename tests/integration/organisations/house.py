@@ -26,6 +26,7 @@ from switchboard.services.organisations.credentials import Credentials
 from switchboard.services.organisations.digests import Digests
 from switchboard.services.organisations.events import Accepted, DeliveryFilter, EventDelivery, Events, NewEvent
 from switchboard.services.organisations.following import Following
+from switchboard.services.organisations.mailings import Mailings
 from switchboard.services.organisations.notices import KINDS, Notices
 from switchboard.services.organisations.organisations import OrganisationChanges, Organisations, OrganisationView
 from switchboard.services.organisations.recipients import Peer, Recipients, RecipientSettings
@@ -120,11 +121,11 @@ class House:
         self.contacts = Contacts(database, self.accounts, self.clock, support_contact=SUPPORT)
         self.telegram = KeepingChannel("telegram")
         self.mattermost = KeepingChannel("mattermost")
-        notices = Notices(database, support_contact=SUPPORT)
+        self.notices = Notices(database, support_contact=SUPPORT)
         self.ledger = Deliveries(
             database,
             {"telegram": self.telegram, "mattermost": self.mattermost},
-            {**dict.fromkeys(KINDS, notices), SERVICE_KIND: self.contacts},
+            {**dict.fromkeys(KINDS, self.notices), SERVICE_KIND: self.contacts},
             self.clock,
         )
         self.org = self.organisations.create("Vega", OrganisationChanges(zone="Europe/Moscow"), actor="test").id
@@ -136,11 +137,22 @@ class House:
         """How fast the account may write from now on."""
         online = AccountState.ONLINE
         self.events = Events(self.database, self.clock, limits, lambda _: self.accounts.state == online)
+        self.mailings = Mailings(
+            self.database, self.events, self.clock, limits, lambda _: self.accounts.state == online
+        )
         self.digests = Digests(self.database, self.clock, limits)
 
     @property
     def services(self) -> OrganisationServices:
-        return OrganisationServices(self.organisations, self.credentials, self.recipients, self.wording, self.events)
+        return OrganisationServices(
+            self.organisations,
+            self.credentials,
+            self.recipients,
+            self.wording,
+            self.events,
+            self.mailings,
+            self.notices,
+        )
 
     def add(self, who: str, organisation_id: int | None = None, **settings: Any) -> None:
         """A recipient who opted in to Telegram as @who."""
