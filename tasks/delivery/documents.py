@@ -13,7 +13,7 @@ from tasks.queueing import queue_by_name
 def scan_due() -> int:
     """Take second channels, change notices of processed documents, enter reminders and digests; return how many there were."""
     following, digests = wiring.document_following(), wiring.document_digests()
-    return sum(_queue(act()) for act in (following.follow, following.remind, digests.collect))
+    return sum(_queue(act()) for act in (following.move, following.follow, following.remind, digests.collect))
 
 
 @app.task(name="delivery.documents.scan_mailings", soft_time_limit=45, only_one=True)

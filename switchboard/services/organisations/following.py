@@ -36,6 +36,7 @@ from switchboard.services.organisations.events import (
     notice_row,
     to_queue,
 )
+from switchboard.services.organisations.moving import move_waiting
 from switchboard.services.organisations.notices import EDIT_KIND
 
 ENDED = (DeliveryState.SENT, DeliveryState.READ, DeliveryState.DEAD, DeliveryState.EXPIRED)
@@ -99,6 +100,12 @@ class Following:
                     link.followed_at = now
                 new += self._after(session, links, delivery, now)
             return _entered(session, new, len(rows), now)
+
+    def move(self, *, limit: int = 1_000) -> Followed:
+        """Let what waits for a number that its organisation gave up leave it, in one transaction."""
+        with self._database.write() as session:
+            moved = move_waiting(session, self._clock(), limit=limit)
+        return Followed(moved.count, accounts=moved.accounts)
 
     def remind(self, *, limit: int = 1_000) -> Followed:
         """Enter the reminders that are due, in one transaction. Nobody is reminded of a notice that did not go out yet."""

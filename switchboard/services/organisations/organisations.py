@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -25,6 +25,7 @@ from switchboard.domain.telegram.states import AccountKind, AccountState, Origin
 from switchboard.errors import ConflictError, InvalidInputError, NotFoundError
 from switchboard.services import audit
 from switchboard.services.organisations.habits import followers, habit_of, send_collected
+from switchboard.services.organisations.moving import move_waiting
 from switchboard.services.organisations.schedules import reschedule
 from switchboard.services.telegram.accounts import AccountView, insert_account
 from switchboard.texts.locales import LOCALES
@@ -202,10 +203,12 @@ class Organisations:
             if row is None:
                 row = OrganisationTelegram(organisation_id=organisation_id)
                 session.add(row)
-            if row.account_id != account.id:
-                row.told = row.told_at = None
+            changed = row.account_id != account.id
             row.account_id, row.phone, row.api_id = account.id, number, application.api_id
             row.api_hash = self._box.encrypt(application.api_hash)
+            if changed:
+                row.told = row.told_at = None
+                self._leave_number(session, organisation_id)
             self._audit(session, organisation_id, "organisation.telegram", actor, {"account_id": account.id})
         return self.get(organisation_id)
 
@@ -216,8 +219,19 @@ class Organisations:
             row = telegram_of(session, organisation_id)
             if row is not None:
                 session.delete(row)
+                self._leave_number(session, organisation_id)
                 self._audit(session, organisation_id, "organisation.telegram_unset", actor, {})
         return self.get(organisation_id)
+
+    def _leave_number(self, session: Session, organisation_id: int) -> None:
+        """What waits goes elsewhere, the rest of a large mailing with the next passes; nobody is known to the next number."""
+        session.flush()
+        move_waiting(session, self._clock(), organisation_id=organisation_id)
+        session.execute(
+            update(Recipient)
+            .where(Recipient.organisation_id == organisation_id, Recipient.contacted_at.is_not(None))
+            .values(contacted_at=None)
+        )
 
     def _account(self, session: Session, number: str, application: Application, *, alone: bool) -> TelegramAccount:
         """The account of a number; a mistyped pair is mended while nobody signed in with it. One of the environment wins."""

@@ -186,8 +186,8 @@ class Records:
             if account is None:
                 return
             if reason == Reason.OTHER_TELEGRAM:
-                values = {"wanted": Wanted.STOP}
-                move(session, account_id, AccountState.STOPPED, reason=reason, now=self._now(session), values=values)
+                stop = {"wanted": Wanted.STOP}
+                move(session, account_id, AccountState.STOPPED, reason=reason, now=self._now(session), values=stop)
                 return
             gone: Mapping[str, Any] = {"session": None, "key_digest": None}
             keep = account.origin == Origin.ENVIRONMENT or reason in _KEY_SURVIVES

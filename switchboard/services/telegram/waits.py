@@ -61,8 +61,7 @@ def allow_strangers(session: Session, account_id: int, now: datetime) -> bool:
     session.execute(
         update(Delivery)
         .where(
-            Delivery.channel == "telegram",
-            Delivery.subject.startswith(f"telegram:{account_id}:", autoescape=True),
+            Delivery.sender == account_id,
             Delivery.state == DeliveryState.PENDING,
             Delivery.claimed_until.is_(None),  # others wait for a time that somebody wants
             Delivery.next_attempt_at > now,

@@ -170,6 +170,7 @@ class House:
             batches = [(channel, ids) for channel, found in work.to_send.items() for ids in found]
             for channel, ids in batches:
                 self.ledger.send(channel, ids)
+            self.following.move()
             followed = self.following.follow()
             if not batches and not followed.count:
                 return

@@ -89,7 +89,7 @@ def test_what_waits_for_another_reason_or_account_goes_on_waiting(office: Office
             row.next_attempt_at = later
             row.claimed_until = later if row.key == quiet else None
             if row.key == other:
-                row.subject = f"telegram:{sender.account.id}0:bob"
+                row.sender = sender.account.id + 1
     office.accounts.allow_strangers(sender.account.id, actor="ann")
     assert sender.row(held).next_attempt_at <= utc_now()
     assert [sender.row(key).next_attempt_at for key in (quiet, other)] == [later, later]

@@ -1,0 +1,104 @@
+"""What waits for a number that an organisation does not write from any more goes to its new one, or fails over.
+
+Only what was not begun: a row that is being sent, that may have been sent, or of which a part arrived stays where it is,
+because nobody else could tell whether it arrived. Level-triggered: whatever a sender had in hand when the number changed is
+found by the next pass.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import String, bindparam, case, cast, literal, or_, select, update
+from sqlalchemy.orm import Session
+
+from switchboard.db.models import Delivery, DeliveryState, DocumentDelivery, OrganisationTelegram, Recipient
+from switchboard.db.models.deliveries import WAITING_STATES
+from switchboard.services.organisations.addresses import TELEGRAM
+
+MOVED = "the organisation writes from another number now"
+NO_NUMBER = "the organisation has no number to write from any more"
+PLAN = "telegram"  # where a row keeps which of its parts arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """How many rows left their number, and the accounts that have them now."""
+
+    count: int = 0
+    accounts: list[int] = field(default_factory=list)
+
+
+def move_waiting(session: Session, now: datetime, *, organisation_id: int | None = None, limit: int = 1_000) -> Moved:
+    """Move up to `limit` rows, of one organisation or of all. Without a new number they end, and follow as what was refused."""
+    account_id = OrganisationTelegram.account_id
+    subject = literal(f"{TELEGRAM}:") + cast(account_id, String) + ":" + cast(Recipient.id, String)
+    waiting = Delivery.state.in_(bindparam(None, list(WAITING_STATES), expanding=True, literal_execute=True))
+    query = (
+        select(Delivery.id, Delivery.body, account_id)
+        .join(DocumentDelivery, DocumentDelivery.delivery_id == Delivery.id)
+        .join(Recipient, Recipient.id == DocumentDelivery.recipient_id)
+        .outerjoin(OrganisationTelegram, OrganisationTelegram.organisation_id == Recipient.organisation_id)
+        .where(
+            waiting,  # as the table's partial index has it
+            Delivery.state == DeliveryState.PENDING,
+            Delivery.channel == TELEGRAM,
+            or_(account_id.is_(None), Delivery.subject != subject),
+        )
+        .order_by(Delivery.id)
+        .limit(limit)
+        .with_for_update(of=Delivery, skip_locked=True)
+    )
+    if organisation_id is not None:
+        query = query.where(Recipient.organisation_id == organisation_id)
+    by_account: defaultdict[int | None, set[int]] = defaultdict(set)
+    for delivery_id, body, wanted in session.execute(query):
+        if not (body or {}).get(PLAN, {}).get("done"):
+            by_account[wanted].add(delivery_id)
+    for wanted, ids in by_account.items():
+        if wanted is None:
+            _end(session, sorted(ids), now)
+        else:
+            _move(session, sorted(ids), wanted, now)
+    return Moved(sum(map(len, by_account.values())), sorted(one for one in by_account if one is not None))
+
+
+def _move(session: Session, ids: Sequence[int], account_id: int, now: datetime) -> None:
+    """Another sender, to whom the waits of the old one do not apply; a time that somebody wants stays."""
+    postponed = Delivery.claimed_until.is_not(None)
+    session.execute(
+        update(Delivery)
+        .where(Delivery.id.in_(ids), Delivery.state == DeliveryState.PENDING)
+        .values(
+            subject=literal(f"{TELEGRAM}:{account_id}:") + Delivery.recipient,
+            sender=account_id,
+            fence=Delivery.fence + 1,
+            next_attempt_at=case((postponed, Delivery.next_attempt_at), else_=now),
+            reason=None,
+        )
+        .execution_options(synchronize_session=False)
+    )
+    session.execute(
+        update(DocumentDelivery)
+        .where(DocumentDelivery.delivery_id.in_(ids), DocumentDelivery.reason.is_(None))
+        .values(reason=MOVED)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _end(session: Session, ids: Sequence[int], now: datetime) -> None:
+    session.execute(
+        update(Delivery)
+        .where(Delivery.id.in_(ids), Delivery.state == DeliveryState.PENDING)
+        .values(
+            state=DeliveryState.DEAD,
+            reason=NO_NUMBER,
+            fence=Delivery.fence + 1,
+            finished_at=now,
+            claimed_until=None,
+        )
+        .execution_options(synchronize_session=False)
+    )
