@@ -6,23 +6,25 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from switchboard.clients.telegram.connection import Connection
 from switchboard.clients.telegram.data_centre import DataCentre
+from switchboard.db.engine import Database
 from switchboard.db.models import DeliveryState
 from switchboard.db.repositories.deliveries import ClaimedDelivery
 from switchboard.domain.organisations.markup import Formatted
 from switchboard.domain.telegram.messages import Attachment, FileKind
 from switchboard.domain.telegram.sessions import Application
 from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
-from switchboard.services.telegram.outbox_rows import OutboxRows
-from switchboard.services.telegram.shards import LeaseTimes
-from tests.integration.telegram.conftest import Office, wait_for
+from switchboard.services.telegram.outbox_rows import Done, OutboxRows, Turn
+from switchboard.services.telegram.shards import LeaseLostError, LeaseTimes
+from tests.integration.telegram.conftest import Office, utc_now, wait_for
 from tests.integration.telegram.test_outbox import JPEG, Sender, Words
+from tests.integration.telegram.test_outbox_rows import Desk
 
 NO_RENEWAL = LeaseTimes(lease_s=600, renew_s=200, margin_s=50)  # a lease that is lost stays lost
 LONG = Formatted(" ".join(f"word{number:05d}" for number in range(1100)))  # three parts
@@ -99,21 +101,30 @@ def test_nobody_is_looked_for_once_the_lease_is_lost(sender: Sender, loss: Loss)
     assert sender.states() == [DeliveryState.CLAIMED]
 
 
+class Beginning(OutboxRows):
+    """Does something once rows are being sent, which is right before the first call."""
+
+    act: Callable[[], None]
+
+    def do(self, turns: Sequence[Turn]) -> list[Done | Exception]:
+        done = super().do(turns)
+        if any(turn.begin for turn in turns):
+            self.act()
+        return done
+
+
 def test_nothing_is_edited_once_the_lease_is_lost(sender: Sender, loss: Loss) -> None:
-    sender.enter("first")
+    first = sender.enter("first")[0]
     sender.start()
     sender.wait_all()
     sender.office.hosts[-1].stop()
-    remote_id = sender.row("bob-first-5").remote_id
-    rendering = Rendering()
-    rendering.act = loss
-    rendering.more = sender.words.more
-    rows = OutboxRows(sender.database, {"words": rendering}, sender.clock)
-    sender.enter("changed", edits=remote_id)
+    rows = Beginning(sender.database, {"words": sender.words}, sender.clock)
+    rows.act = loss
+    sender.enter("changed", edits=sender.row(first).remote_id)
     sender.office.gateway(outbox=sender.outbox(rows), times=NO_RENEWAL)
     loss.wait_closed()
     assert calls(sender, "messages.editMessage") == 0
-    assert sender.got() == ["first"]
+    assert sender.states() == [DeliveryState.SENT, DeliveryState.SENDING]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +161,37 @@ def test_nothing_is_sent_once_the_lease_is_lost(sender: Sender, loss: Loss, afte
     sender.start()
     sender.wait_all()
     assert [sender.got()[0], " ".join(sender.got()[1:])] == ["caption", LONG.text]
+
+
+def test_a_former_holder_takes_over_nothing_from_the_present_one(database: Database) -> None:
+    desk = Desk(database)
+    desk.enter("one")
+    desk.begin()
+    fence = desk.fence
+    with database.write() as session:
+        session.connection().exec_driver_sql("UPDATE telegram_shards SET owner = 'two', fence = fence + 1")
+    with pytest.raises(LeaseLostError):
+        desk.rows.begin(desk.ann, fence)
+    assert desk.states() == {"one": DeliveryState.SENDING}
+
+
+# --- what may have been sent ----------------------------------------------------------------------------------------
+
+
+def test_a_row_that_may_have_been_sent_stays_uncertain_while_it_has_to_wait(sender: Sender) -> None:
+    """Pending it could still expire, be withdrawn or be written anew, although its reader has it."""
+    sender.twin.faults.add("cut", method="messages.sendMessage", when="after", count=1)
+    sender.twin.faults.add("error", method="messages.sendMessage", name="FLOOD_WAIT_600", count=1)
+    key = sender.enter("one")[0]
+    sender.start()
+    sender.wait_row(key, lambda row: sender.make_due() and bool(sender.twin.faults.fired["FLOOD_WAIT_600"]))
+    row = sender.wait_row(key, lambda row: row.state != DeliveryState.SENDING and "wait" in (row.reason or ""))
+    assert row.state == DeliveryState.UNCERTAIN
+    sender.office.hosts[-1].stop()
+    sender.start()  # Telethon remembers the wait by its own clock as long as the connection lasts
+    sender.now = lambda: utc_now() + timedelta(seconds=700)
+    sender.wait_all()
+    assert sender.got() == ["one"]
 
 
 # --- order ----------------------------------------------------------------------------------------------------------
