@@ -9,6 +9,7 @@ from routes import (
     authentication,
     documents,
     files,
+    mailings,
     mattermost,
     organisations,
     problems,
@@ -44,7 +45,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.extensions[system.METRICS_KEY] = WebMetrics()
     problems.register(app)
     responses.register(app)
-    for module in (system, files, admin, mattermost, telegram, documents, organisations):
+    for module in (system, files, admin, mattermost, telegram, documents, organisations, mailings):
         app.register_blueprint(module.blueprint)
     app.register_blueprint(organisations.recipients)
 
@@ -54,6 +55,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
         "admin": administrator,
         "telegram": administrator,
         "organisations": administrator,
+        "mailings": administrator,
         "recipients": senders.administrator_or_sender(administrator),
         "documents": senders.sender_guard,
         "system.metrics": authentication.loopback_or(administrator),

@@ -15,6 +15,7 @@ from routes.senders import actor
 from routes.services import services
 from switchboard.services.organisations.credentials import CredentialView, Minted
 from switchboard.services.organisations.organisations import OrganisationChanges, OrganisationView, ServiceStatus
+from switchboard.services.organisations.previews import Preview, PreviewOf
 from switchboard.services.organisations.recipients import RecipientSettings, RecipientView
 from switchboard.services.organisations.wording import TemplateView
 
@@ -110,6 +111,22 @@ class TemplateFields(_Strict):
     model_config = example(source="Document {{ number }} is for you to sign: {{ link }}")
 
     source: Annotated[str, Field(max_length=100_000)]
+
+
+class PreviewFields(_Strict):
+    """What to show: `source`, else the template that such a message takes."""
+
+    model_config = example(source="<b>{{ number }}</b> for {{ recipient }}", values={"number": "7/A"})
+
+    source: Annotated[str | None, Field(max_length=100_000, description="null: the stored or built-in template")] = None
+    kind: Annotated[str, Field(max_length=64)] = "default"
+    purpose: Annotated[str, Field(max_length=16, description="notice, digest, reminder or processed")] = "notice"
+    language: Annotated[str, Field(max_length=8, description="empty: the recipient's, else the organisation's")] = ""
+    channel: Annotated[str, Field(max_length=16, description="telegram or mattermost")] = "telegram"
+    recipient: Annotated[
+        str | None, Field(max_length=128, description="external id of whom it would go to; null: somebody made up")
+    ] = None
+    values: Annotated[dict[str, str], Field(description="by placeholder, in place of those of a made-up document")] = {}
 
 
 class TestFields(_Strict):
@@ -214,7 +231,7 @@ def change(organisation_id: int) -> Response:
 
 @blueprint.delete("/<int:organisation_id>")
 @describes(
-    "Remove an organisation with its recipients, templates and events",
+    "Remove an organisation with its recipients, templates, mailings and events",
     answers={204: Answer("Gone.")},
     errors=(404, 409),
 )
@@ -323,6 +340,20 @@ def put_template(organisation_id: int, purpose: str, kind: str, language: str) -
         organisation_id, kind, purpose, language, fields.source, actor=actor()
     )
     return json_answer(stored)
+
+
+@blueprint.post("/<int:organisation_id>/templates/preview")
+@describes(
+    "Show how a template's message would look, and what is wrong with the template; nothing is sent or stored",
+    answers={200: Answer("The problems and the message.", Preview)},
+    body=PreviewFields,
+    errors=(404, 422),
+)
+def preview(organisation_id: int) -> Response:
+    """Problems of the template are an answer, not an error."""
+    fields = PreviewFields.model_validate_json(request.get_data())
+    wanted = PreviewOf(**fields.model_dump())
+    return json_answer(services().organisations.notices.preview(organisation_id, wanted, now=services().now()))
 
 
 @blueprint.delete("/<int:organisation_id>/templates/<purpose>/<kind>/<language>")

@@ -61,6 +61,7 @@ class Caller:
             "external_id": "anna",
             "event_id": 1,
             "credential_id": 1,
+            "mailing_id": 1,
             "account_id": self.account_id,
             "purpose": "notice",
             "kind": "to_sign",
