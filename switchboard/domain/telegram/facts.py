@@ -104,6 +104,11 @@ class Batch:
     channels: Mapping[int, ChannelPosition] = field(default_factory=dict)
     left: frozenset[int] = frozenset()
 
+    @property
+    def tells(self) -> bool:
+        """Whether it says more than how far the account stands: what we send ourselves does not."""
+        return bool(self.facts or self.peers or self.channels or self.left)
+
 
 def is_channel(chat_id: int) -> bool:
     """Whether the chat is a channel or supergroup, which has a numbering of messages and of changes of its own."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -25,6 +26,8 @@ from switchboard.domain.telegram.facts import Batch, ChannelPosition, Position, 
 from switchboard.domain.telegram.states import AccountKind
 from switchboard.logs import get_logger
 from switchboard.services.telegram.session import LiveAccount
+
+POSITION_S = 5.0  # how long a position that tells nothing may stay unstored
 
 _log = get_logger(__name__)
 
@@ -65,8 +68,16 @@ class Announcer:
 class TelegramInbox:
     """Receives for the accounts of a gateway. `on_stored` hears of each account for which something new was stored."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime], *, mark_read: MarkRead | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], datetime],
+        *,
+        mark_read: MarkRead | None = None,
+        position_s: float = POSITION_S,
+    ) -> None:
         self._database = database
+        self._position_s = position_s
         self._clock = clock
         self._mark_read = mark_read
         self._on_stored: Callable[[int], None] = lambda _account_id: None
@@ -87,9 +98,14 @@ class TelegramInbox:
         )
         if position is not None:
             self._on_stored(live.account_id)  # an end between a commit and its telling left something
-        async with aclosing(feed.batches()) as batches:
+        unstored = _Unstored(lambda batch: asyncio.to_thread(self._store, live, batch), self._position_s)
+        async with aclosing(feed.batches()) as batches, aclosing(unstored):
             async for batch in batches:
-                if await asyncio.to_thread(self._store, live, batch):
+                if position is not None and not batch.tells:
+                    unstored.keep(batch)
+                    continue
+                position = batch.position or position
+                if await unstored.store(batch):
                     self._on_stored(live.account_id)
 
     def _read(self, live: LiveAccount) -> tuple[Position | None, dict[int, ChannelPosition], dict[int, int]]:
@@ -114,6 +130,49 @@ class TelegramInbox:
                 for fact in sorted(_read_by_them(batch), key=lambda fact: fact.chat_id):
                     self._mark_read(session, live.account_id, fact.chat_id, fact.max_id)
         return news
+
+
+class _Unstored:
+    """How far an account stands beyond what is stored: each message that it sends moves it, and a commit for each is too dear.
+
+    It is stored with what is told next, else some seconds later. Until then a new connection begins a little earlier.
+    """
+
+    def __init__(self, store: Callable[[Batch], Awaitable[int]], wait_s: float) -> None:
+        self._store = store
+        self._wait_s = wait_s
+        self._kept: Batch | None = None
+        self._storing = asyncio.Lock()
+        self._later: asyncio.Task[None] | None = None
+
+    def keep(self, batch: Batch) -> None:
+        """Store it later: a batch that tells nothing."""
+        self._kept = batch
+        if self._later is None or self._later.done():
+            self._later = asyncio.create_task(self._store_later())
+
+    async def store(self, batch: Batch) -> int:
+        """Store a batch with the last position; how many rows are new."""
+        async with self._storing:
+            kept, self._kept = self._kept, None
+            position = batch.position or (kept.position if kept is not None else None)
+            return await self._store(replace(batch, position=position))
+
+    async def aclose(self) -> None:
+        """Store what is kept."""
+        if self._later is not None:
+            self._later.cancel()
+            await asyncio.gather(self._later, return_exceptions=True)
+        if self._kept is not None:
+            await self.store(self._kept)
+
+    async def _store_later(self) -> None:
+        await asyncio.sleep(self._wait_s)
+        try:
+            if self._kept is not None:
+                await self.store(self._kept)
+        except Exception as error:  # noqa: BLE001  the outermost handler of this task; what comes next is stored with more
+            _log.info("telegram position not stored", error=type(error).__name__)
 
 
 def _read_by_them(batch: Batch) -> list[ReadFact]:

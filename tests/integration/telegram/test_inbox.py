@@ -56,6 +56,10 @@ class Post:
         with self.office.database.read() as session:
             return list(session.scalars(select(TelegramMessage).order_by(TelegramMessage.id)))
 
+    def read_out(self) -> list[int]:
+        with self.office.database.read() as session:
+            return list(session.scalars(select(TelegramChat.read_out)))
+
     def texts(self) -> list[str | None]:
         return [row.text for row in self.rows()]
 
@@ -179,8 +183,7 @@ def test_what_the_other_side_has_read_is_told_with_the_store_that_keeps_it(post:
     post.twin.read_as("Bob", "Ann")
     wait_for(lambda: heard, "the receipt")
     assert heard == [(post.account.id, post.bob.id, number)]
-    with post.office.database.read() as session:
-        assert session.get_one(TelegramChat, (post.account.id, post.bob.id)).read_out == number
+    wait_for(lambda: post.read_out() == [number], "the commit")
 
 
 def test_what_was_read_before_the_first_connection_listened_is_told_too(post: Post) -> None:

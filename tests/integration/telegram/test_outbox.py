@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from sandbox.telegram.model import Post
-from switchboard.db.models import Delivery, DeliveryState, TelegramAccount, TelegramWait
+from switchboard.db.models import Delivery, DeliveryState, TelegramAccount, TelegramMessage, TelegramWait
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository, NewDelivery
 from switchboard.domain.organisations.markup import Formatted, Span, Style
 from switchboard.domain.telegram.messages import Attachment, FileKind
@@ -124,8 +124,15 @@ class Sender:
 
     def receives(self) -> bool:
         """Whether the account's receiving has begun: what was before that is not told."""
+        return self.pts() is not None
+
+    def pts(self) -> int | None:
         with self.database.read() as session:
-            return session.get_one(TelegramAccount, self.account.id).pts is not None
+            return session.get_one(TelegramAccount, self.account.id).pts
+
+    def stored(self) -> int:
+        with self.database.read() as session:
+            return len(session.scalars(select(TelegramMessage.id)).all())
 
     def got(self, by: str = "Bob") -> list[str]:
         return self.twin.texts(by, "Ann")
@@ -263,6 +270,25 @@ def test_a_read_receipt_brings_the_row_to_read(sender: Sender) -> None:
     wait_for(sender.receives, "the first state of updates")
     sender.twin.read_as("Bob", "Ann")
     sender.wait_all(DeliveryState.READ)
+
+
+def test_what_is_sent_moves_the_position_with_what_is_told_next_and_at_the_end(sender: Sender) -> None:
+    """Not with a commit for each message."""
+    inbox = TelegramInbox(sender.database, utc_now, position_s=3600)
+    host = sender.office.gateway(inbox=inbox, outbox=sender.outbox())
+    wait_for(sender.receives, "the first state of updates")
+    sender.twin.write_as("Bob", "Ann", "who I am")
+    wait_for(lambda: sender.stored() == 1, "Bob's message")
+    begun = sender.pts() or 0
+    sender.enter("one", "two", "three")
+    sender.wait_all()
+    assert sender.pts() == begun
+    sender.twin.write_as("Bob", "Ann", "hello")
+    wait_for(lambda: sender.pts() == begun + 4, "the position after what Bob wrote")
+    sender.enter("four")
+    sender.wait_all()
+    host.stop()
+    assert sender.pts() == begun + 5
 
 
 def mark(sender: Sender, max_id: int) -> None:
