@@ -31,6 +31,7 @@ from tests.servers import ROOT, ValkeyServer, dies_with_parent, running_valkey
 
 WAIT_S = 60.0
 LEASE_S = 4
+LONG_LEASE_S = 30  # nothing but a death ends it
 SECRET = "a-secret-key-of-the-tests-0123456789"
 API_HASH_SECRET = API_HASH
 PHONE, PASSWORD = "+79161234567", "open sesame"
@@ -62,7 +63,6 @@ class Gateways:
             "TELEGRAM_API_HASH": API_HASH,
             "TELEGRAM_DC_ADDRESS": f"127.0.0.1:{twin.port}",
             "TELEGRAM_DC_KEY": str(key),
-            "TELEGRAM_LEASE_SECONDS": str(LEASE_S),
             "PROBE_FILE": str(folder / "probe"),  # of tests.e2e.probe_app
             **environment,
         }
@@ -81,8 +81,8 @@ class Gateways:
                 process.wait(10)
         self.database.dispose()
 
-    def start(self, *, app: str = "tasks.app") -> subprocess.Popen[bytes]:
-        """A gateway that consumes."""
+    def start(self, *, app: str = "tasks.app", lease_s: int = LEASE_S) -> subprocess.Popen[bytes]:
+        """A gateway that consumes. A short lease is for those that are to lose it: a busy machine ends it, too."""
         number = len(self._processes)
         ready = self.folder / f"ready-{number}"
         options = ["-P", "threads", "-c", "2", "-Q", "telegram", "-E", "-n", f"telegram{number}@test"]
@@ -91,7 +91,11 @@ class Gateways:
             process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", app, "worker", *options],
                 cwd=ROOT,
-                env={**self._environment, "SWITCHBOARD_READY_FILE": str(ready)},
+                env={
+                    **self._environment,
+                    "SWITCHBOARD_READY_FILE": str(ready),
+                    "TELEGRAM_LEASE_SECONDS": str(lease_s),
+                },
                 stdout=log,
                 stderr=log,
                 preexec_fn=dies_with_parent,  # noqa: PLW1509

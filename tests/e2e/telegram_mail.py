@@ -21,7 +21,7 @@ from switchboard.services.calendar.accounts import Person
 from switchboard.services.organisations.events import DOCUMENT_KIND, Events, NewEvent
 from switchboard.services.organisations.organisations import OrganisationChanges, Organisations
 from switchboard.services.organisations.recipients import ANSWER_KIND, Recipients, RecipientSettings
-from tests.e2e.telegram_gateways import SECRET, WAIT_S, Gateways, now
+from tests.e2e.telegram_gateways import LEASE_S, SECRET, WAIT_S, Gateways, now
 
 FAST = {"TELEGRAM_MESSAGES_PER_MINUTE": "1800", "TELEGRAM_FIRST_CONTACTS_PER_HOUR": "3600"}
 """The fastest that the settings allow."""
@@ -74,9 +74,9 @@ class Mail:
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
-    def open(self) -> subprocess.Popen[bytes]:
+    def open(self, *, lease_s: int = LEASE_S) -> subprocess.Popen[bytes]:
         """A gateway that holds every account, to which every reader has written: they are no strangers."""
-        process = self.gateways.start()
+        process = self.gateways.start(lease_s=lease_s)
         self.gateways.wait_online(*(office.account_id for office in self.offices))
         self.gateways.wait_for(lambda: not self._accounts(TelegramAccount.pts.is_(None)), "positions to go on from")
         for office in self.offices:
@@ -177,6 +177,11 @@ class Mail:
         assert states == ["handled"] * (self._greetings + self._people * self.written)
         assert self.sent() == self.entered * self._people
         assert self.twin.call(lambda: list(self.twin.server.mistakes)) == []
+
+    def made(self) -> int:
+        """Messages that the offices wrote, as Telegram has them."""
+        offices = {self.user_id(office.name) for office in self.offices}
+        return self.twin.call(lambda: sum(post.sender_id in offices for post in self.twin.world.posts.values()))
 
     def user_id(self, name: str) -> int:
         """Telegram's id of one of the people."""

@@ -15,7 +15,16 @@ from sandbox.telegram.world import Settings
 from switchboard.db.models import TelegramGateway
 from switchboard.domain.telegram.sharding import SHARD_QUEUES, shard_of
 from switchboard.services.telegram.accounts import AccountView
-from tests.e2e.telegram_gateways import API_HASH_SECRET, PASSWORD, PHONE, SECRET, WAIT_S, Gateways, running_gateways
+from tests.e2e.telegram_gateways import (
+    API_HASH_SECRET,
+    LONG_LEASE_S,
+    PASSWORD,
+    PHONE,
+    SECRET,
+    WAIT_S,
+    Gateways,
+    running_gateways,
+)
 
 
 @pytest.fixture
@@ -26,7 +35,7 @@ def gateways(sqlite_url: str, tmp_path: Path) -> Iterator[Gateways]:
 
 def test_connections_live_through_a_restart_of_the_broker_and_a_warm_shutdown_hands_over(gateways: Gateways) -> None:
     accounts = [gateways.add_signed_in(f"P{number}") for number in range(5)]
-    process = gateways.start()
+    process = gateways.start(lease_s=LONG_LEASE_S)
     gateways.wait_online(*accounts)
     accepted = gateways.accepted()
     assert gateways.lines() == 5
@@ -57,7 +66,7 @@ def test_connections_live_through_a_restart_of_the_broker_and_a_warm_shutdown_ha
 
 def test_a_warm_shutdown_keeps_accounts_open_until_the_pool_has_drained(gateways: Gateways) -> None:
     account = gateways.add_signed_in("P0")
-    process = gateways.start(app="tests.e2e.probe_app")
+    process = gateways.start(app="tests.e2e.probe_app", lease_s=LONG_LEASE_S)
     gateways.wait_online(account)
     probe, end = gateways.folder / "probe", gateways.folder / "end"
     gateways.send("upkeep.probe.wait_for", text="a task in hand", path=str(end))

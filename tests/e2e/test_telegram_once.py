@@ -16,7 +16,7 @@ import pytest
 
 from sandbox.telegram.world import Settings
 from switchboard.db.models import DeliveryState
-from tests.e2e.telegram_gateways import Gateways, running_gateways
+from tests.e2e.telegram_gateways import LONG_LEASE_S, Gateways, running_gateways
 from tests.e2e.telegram_mail import FAST, Mail
 
 DATABASES = [pytest.param("postgres_url", id="postgresql"), pytest.param("sqlite_url", id="sqlite")]
@@ -61,20 +61,47 @@ def _kill_at(
 
 @pytest.mark.full
 def test_a_broker_killed_while_messages_go_and_come_cuts_no_connection(gateways: Gateways) -> None:
-    mail = Mail(gateways, offices=5, people=5)
-    mail.open()
+    mail = Mail(gateways, offices=10, people=10)
+    process = mail.open(lease_s=LONG_LEASE_S)
     accepted = gateways.accepted()
     mail.enter(10)
     mail.write(4)
-    mail.wait_sent(25)
+    mail.wait_sent(100)
     gateways.valkey.kill()
     mail.write(6)
-    mail.wait_sent(175)  # the ledger does not wait for the broker
+    mail.wait_sent(700)  # the ledger does not wait for the broker
     gateways.valkey.start()
     mail.end_claims()
     mail.settle()
     mail.check()
     assert gateways.accepted() == accepted, "connections were opened anew"
+    assert process.poll() is None
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("gateways", DATABASES, indirect=True)
+def test_accounts_that_move_among_gateways_are_never_in_two_hands(gateways: Gateways) -> None:
+    """A second gateway comes, the first one goes, a third comes: each send is made once, and none is cut off and repeated."""
+    mail = Mail(gateways, offices=8, people=5)
+    first = mail.open(lease_s=LONG_LEASE_S)
+    mail.enter(15)
+    mail.wait_sent(40)
+    second = gateways.start(lease_s=LONG_LEASE_S)
+    mail.write(5)
+    gateways.wait_for(lambda: gateways.owners() == {first.pid, second.pid}, "the second to get its share")
+    mail.enter(5)
+    mail.write(5)
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(40) == 0
+    gateways.wait_for(lambda: gateways.owners() == {second.pid}, "the second to hold every shard")
+    mail.enter(5)
+    mail.write(5)
+    third = gateways.start(lease_s=LONG_LEASE_S)
+    gateways.wait_for(lambda: gateways.owners() == {second.pid, third.pid}, "the third to get its share")
+    mail.settle()
+    mail.check()
+    assert _sends(gateways) == mail.made()
+    assert gateways.lines() == len(mail.offices)
 
 
 @pytest.mark.full
