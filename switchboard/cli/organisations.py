@@ -12,14 +12,18 @@ from typing import Annotated
 import typer
 
 from switchboard import wiring
+from switchboard.cli import mailings
 from switchboard.cli.output import print_json, print_table, say
 from switchboard.errors import InvalidInputError
+from switchboard.services.organisations.addresses import MATTERMOST
 from switchboard.services.organisations.events import DeliveryFilter
 from switchboard.services.organisations.organisations import OrganisationChanges, OrganisationView
+from switchboard.services.organisations.previews import PreviewOf
 from switchboard.services.organisations.recipients import RecipientSettings
 from switchboard.texts.locales import LOCALES
 
 app = typer.Typer(help="Organisations and their notices about documents.", no_args_is_help=True)
+app.add_typer(mailings.app, name="mailings")
 
 ACTOR = "cli"
 API_HASH_VARIABLE = "TELEGRAM_ACCOUNT_API_HASH"
@@ -262,9 +266,54 @@ def template(
     purpose: Annotated[str, typer.Option(help="notice, digest, reminder or processed.")] = "notice",
 ) -> None:
     """Store a template after checking it; every problem is said."""
-    source = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-    wiring.organisations().wording.put(organisation, kind, purpose, language, source, actor=ACTOR)
+    wiring.organisations().wording.put(
+        organisation, kind, purpose, language, mailings.read_text(str(file)), actor=ACTOR
+    )
     say("The template is stored. Try it: `organisations test-send`.")
+
+
+@app.command("template-preview")
+def preview_template(
+    organisation: Number,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="File with a text; `-` reads it from a pipe. Else the template that is used.", allow_dash=True
+        ),
+    ] = None,
+    *,
+    kind: Annotated[str, typer.Option(help="Kind of event.")] = "default",
+    purpose: Annotated[str, typer.Option(help="notice, digest, reminder or processed.")] = "notice",
+    language: Annotated[str, typer.Option(help="Else the recipient's, else the organisation's.")] = "",
+    channel: Annotated[str, typer.Option(help="telegram or mattermost.")] = "telegram",
+    recipient: Annotated[
+        str | None, typer.Option(help="External id of whom it would go to; else somebody made up.")
+    ] = None,
+    value: Annotated[list[str] | None, typer.Option(help="PLACEHOLDER=VALUE, for example title=Lease.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how a template's message would look, and what is wrong with the template; send and store nothing."""
+    wanted = PreviewOf(
+        source=None if file is None else mailings.read_text(str(file)),
+        kind=kind,
+        purpose=purpose,
+        language=language,
+        channel=channel,
+        recipient=recipient,
+        values=dict(_named(one) for one in value or ()),
+    )
+    found = wiring.organisations().notices.preview(organisation, wanted, now=wiring.utc_now())
+    if as_json:
+        print_json(asdict(found))
+        return
+    for problem in found.problems:
+        say(f"Wrong: {problem}")
+    if (message := found.message) is not None:
+        say(message.markdown if channel == MATTERMOST else message.html)
+        say(
+            f"\n{found.origin}, {found.language}: {message.units} of {message.most_units} characters, "
+            f"{message.entities_used} of {message.most_entities} formatted parts"
+        )
 
 
 @app.command("test-send")
@@ -361,6 +410,13 @@ def secret(
     others = [str(one.id) for one in credentials.list_all(organisation) if one.id != made.id]
     if others:
         say(f"Pair {', '.join(others)} is still accepted; `--end {others[0]}` ends that at once.")
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, is_given, value = text.partition("=")
+    if not is_given:
+        raise InvalidInputError("a value is PLACEHOLDER=VALUE, for example title=Lease", field="value")
+    return name, value
 
 
 def _status_lines(found: OrganisationView) -> list[str]:

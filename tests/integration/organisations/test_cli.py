@@ -100,6 +100,47 @@ def test_a_pair_is_shown_once_and_the_one_before_can_be_ended(run: CommandLine, 
     assert [house.credentials.by_token(token) for token in tokens] == [None, house.org]
 
 
+def test_a_mailing_is_kept_on_the_command_line(run: CommandLine, house: House, tmp_path: Path) -> None:
+    house.add("anna")
+    (tmp_path / "menu").write_text("<b>Soup</b> for {{ recipient }}", encoding="utf-8")
+    mailings, number = ("organisations", "mailings"), str(house.org)
+    added = run(
+        *mailings, "add", number, "Menu", "0 9 * * mon-fri", "--text", f"en={tmp_path / 'menu'}", "--title", "T"
+    )
+    assert "Menu: 0 9 * * MON-FRI (Europe/Moscow), for everybody who is opted in, in en" in added.out
+    assert added.out.count("T09:00+03:00") == 3
+    tried = run(*mailings, "dry-run", number, "1").out
+    assert "1 people: 1 over telegram" in tried
+    assert "Soup for Anna Petrova" in tried
+    assert "Menu" in run(*mailings, "list", number).out
+    changed = run(*mailings, "change", number, "1", "--rule", "0 10 * * *", "--to", "anna", "--to", "nobody")
+    assert "0 10 * * * (Europe/Moscow), for 2 recipients" in changed.out
+    assert "everybody" in run(*mailings, "change", number, "1", "--everybody").out
+    sent = [run(*mailings, "send", number, "1", "--key", "k").out for _ in range(2)]
+    assert "Event 1 goes out" in sent[0]
+    assert sent[0] == sent[1]
+    assert run(*mailings, "stop", number, "1").status == 0
+    assert "stopped" in run(*mailings, "show", number, "1").out
+    assert "next: " in run(*mailings, "resume", number, "1").out
+    assert json.loads(run(*mailings, "show", number, "1", "--json").out)["last_event_id"] == 1
+    assert run(*mailings, "remove", number, "1").status == 0
+    assert "no mailing yet" in run(*mailings, "list", number).out
+
+
+def test_a_template_is_shown_before_it_is_stored(run: CommandLine, house: House, tmp_path: Path) -> None:
+    number = str(house.org)
+    (tmp_path / "one").write_text("<b>{{ number }}</b> {{ title }} {{ stop_hint }}", encoding="utf-8")
+    shown = run("organisations", "template-preview", number, str(tmp_path / "one"), "--value", "title=<i>").out
+    assert "<b>123/45</b> &lt;i&gt; To get no more of these messages, answer STOP." in shown
+    assert "given, en: 57 of 4096 characters, 1 of 100 formatted parts" in shown
+    (tmp_path / "two").write_text("{{ titel }}", encoding="utf-8")
+    wrong = run("organisations", "template-preview", number, str(tmp_path / "two"))
+    assert "Wrong: line 1: there is no placeholder titel; did you mean title?" in wrong.out
+    stored = run("organisations", "template-preview", number, "--channel", "mattermost", "--purpose", "processed").out
+    assert "**Document 123/45 has been processed**" in stored
+    assert "built-in, en" in stored
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -110,6 +151,10 @@ def test_a_pair_is_shown_once_and_the_one_before_can_be_ended(run: CommandLine, 
         (("test-send", "1", "nobody"), "no such recipient"),
         (("event", "1", "5"), "no event 5"),
         (("secret", "1", "--end", "5"), "no credential 5"),
+        (("mailings", "add", "1", "x", "* * * * *", "--text", "x"), "a text is LANGUAGE=FILE"),
+        (("mailings", "send", "1", "7"), "no mailing 7"),
+        (("mailings", "add", "1", "x", "0 9 * * *", "--text", "en=/nowhere"), "cannot be read"),
+        (("template-preview", "1", "--value", "x"), "a value is PLACEHOLDER=VALUE"),
     ],
 )  # fmt: skip
 def test_what_is_refused_is_said_in_a_sentence(
