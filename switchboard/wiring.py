@@ -23,11 +23,12 @@ from switchboard.clients.redis import connect_redis
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.migrate import current_revision, head_revision
+from switchboard.db.place import place_of
 from switchboard.db.repositories.heartbeats import heartbeats
 from switchboard.domain.telegram.pacing import Limits
 from switchboard.domain.telegram.sessions import Application
 from switchboard.domain.telegram.sharding import SHARD_QUEUES
-from switchboard.domain.telegram.states import AccountState
+from switchboard.domain.telegram.states import AccountState, Reason
 from switchboard.errors import ConfigError, NotFoundError, SwitchboardError
 from switchboard.locks import LockFactory
 from switchboard.queues import QUEUES
@@ -91,6 +92,7 @@ from switchboard.services.telegram.handling import InboxHandling
 from switchboard.services.telegram.outbox_rows import OutboxRows
 from switchboard.services.telegram.peers import Peers
 from switchboard.services.telegram.records import Records
+from switchboard.services.telegram.restores import Restores
 from switchboard.services.telegram.shards import Leases, LeaseTimes
 from switchboard.services.telegram.sign_in import SignIns
 from switchboard.services.telegram.status import TelegramStatus
@@ -537,6 +539,12 @@ def telegram_accounts() -> TelegramAccounts:
 
 
 @cache
+def telegram_restores() -> Restores:
+    """Knows a restored copy of the database."""
+    return Restores(database(), utc_now, lambda: place_of(database()))
+
+
+@cache
 def telegram_sign_ins() -> SignIns:
     """Sign-ins of Telegram accounts."""
     return SignIns(database(), secret_box(), utc_now, telegram_accounts())
@@ -806,7 +814,7 @@ def _check_telegram_account(account: TelegramAccountView) -> str:
     said = f"{account.state} since {account.since:%Y-%m-%d %H:%M} UTC"
     if account.reason_text:
         said = f"{said}: {account.reason_text}"
-    if account.state in (AccountState.ONLINE, AccountState.STOPPED):
+    if account.state in (AccountState.ONLINE, AccountState.STOPPED) and account.reason != Reason.RESTORED:
         return said
     raise WarningFound(said)
 

@@ -147,10 +147,34 @@ def sign_in(
 
 
 @app.command()
-def start(account: Account) -> None:
+def start(
+    account: Annotated[int | None, typer.Argument(help="The account's number; none with --restored.")] = None,
+    *,
+    restored: Annotated[bool, typer.Option("--restored", help="Every account that a restore stopped.")] = False,
+) -> None:
     """Let the gateway open the account's connection."""
-    wiring.telegram_accounts().start(account, actor=ACTOR)
-    _say(_wait_settled(account))
+    accounts = wiring.telegram_accounts()
+    if (account is None) != restored:
+        raise InvalidInputError("give either the number of an account or --restored", field="account")
+    stopped = [view.id for view in accounts.list_accounts() if view.reason == Reason.RESTORED]
+    for each in stopped if account is None else [account]:
+        accounts.start(each, actor=ACTOR)
+        _say(_wait_settled(each))
+
+
+@app.command()
+def restored(
+    *,
+    yes: Annotated[bool, typer.Option(help="Do not ask.")] = False,
+) -> None:
+    """Say that this database is a restored copy: every account is stopped, so that no session is open twice."""
+    if not yes:
+        typer.confirm("Stop every Telegram account of this database?", abort=True)
+    count = len(wiring.telegram_restores().stop_all(actor=ACTOR))
+    say(
+        f"{count} accounts are stopped. When the deployment that this database was copied from holds none of them any more: "
+        "`python -m switchboard telegram start --restored`, or `telegram start ID` one by one."
+    )
 
 
 @app.command()

@@ -38,6 +38,7 @@ class Gateway(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, parent: Any) -> None:
         """Called once in the life of a worker, whatever becomes of its broker."""
         logging.getLogger("celery.worker.consumer.consumer").setLevel(logging.WARNING)  # a line for every queue
+        wiring.telegram_restores().look()
         wiring.telegram_environment().apply()
         inbox.announce()
         wiring.telegram_host().start(partial(consume_soon, parent))

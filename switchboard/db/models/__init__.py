@@ -35,7 +35,7 @@ from switchboard.db.models.telegram import (
     TelegramSignIn,
 )
 from switchboard.db.models.telegram_sending import TelegramMiss, TelegramSent, TelegramWait
-from switchboard.db.models.upkeep import AuditEntry, FileChunk, Heartbeat, KeyCheck, StoredFile
+from switchboard.db.models.upkeep import AuditEntry, DatabasePlace, FileChunk, Heartbeat, KeyCheck, StoredFile
 
 __all__ = [
     "OPEN_STATES",
@@ -51,6 +51,7 @@ __all__ = [
     "CalendarSnapshot",
     "CalendarStatus",
     "CalendarSubscriber",
+    "DatabasePlace",
     "Delivery",
     "DeliveryState",
     "DocumentDelivery",

@@ -57,6 +57,16 @@ class Heartbeat(Base):
     at: Mapped[datetime]
 
 
+class DatabasePlace(Base):
+    """One row: where the database stood when Telegram accounts were last opened from it. A copy of it stands elsewhere."""
+
+    __tablename__ = "database_place"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    place: Mapped[str] = mapped_column(String(128))
+    noted_at: Mapped[datetime]
+
+
 class KeyCheck(Base):
     """One row, encrypted when the database was first used: proof that SECRET_KEYS still opens what is stored."""
 

@@ -65,6 +65,7 @@ class Reason(StrEnum):
     BOT_TOKEN_REFUSED = "bot_token_refused"  # noqa: S105  a reason
     API_ID_REFUSED = "api_id_refused"
     OTHER_TELEGRAM = "other_telegram"
+    RESTORED = "restored"
 
 
 TEXTS: dict[str, str] = {
@@ -88,6 +89,7 @@ TEXTS: dict[str, str] = {
     Reason.USER_DEACTIVATED: "Telegram has deleted or banned this account.",
     Reason.BOT_TOKEN_REFUSED: "Telegram refuses the bot's token: take the present one from @BotFather.",
     Reason.API_ID_REFUSED: "Telegram refuses api_id and api_hash: take them from my.telegram.org.",
+    Reason.RESTORED: "The database is a restored copy. Once nothing else holds this account any more, start it.",
     Reason.OTHER_TELEGRAM: "Its session is of another Telegram (the real one or a sandbox's) than this deployment talks to, "
     "and is kept unopened. Set TELEGRAM_API_ID for the real one, or unset it for the sandbox's; then start it.",
 }

@@ -322,9 +322,9 @@ class TelegramAccounts:
         return insert_account(session, kind, Origin.DATABASE, application, self._box, now=self._clock(), values=values)
 
     def _own(self, session: Session, account_id: int) -> TelegramAccount:
-        """The row, locked; ConflictError for one that the environment defines."""
+        """The row, locked; ConflictError for one that the environment defines, unless a restore stopped it."""
         account = self._there(session, account_id)
-        if account.origin == Origin.ENVIRONMENT:
+        if account.origin == Origin.ENVIRONMENT and account.reason != Reason.RESTORED:
             raise ConflictError("environment variables define this account: change them and restart `telegram`")
         return account
 

@@ -82,7 +82,7 @@ class Environment:
             )
             session.flush()
             self._record(session, account.id, "telegram.add")
-        elif account.wanted == Wanted.RUN and self._says_the_same(account, application, secret):
+        elif self._is_settled(account) and self._says_the_same(account, application, secret):
             return
         else:
             self._record(session, account.id, "telegram.change")
@@ -114,6 +114,11 @@ class Environment:
                     state, reason = AccountState.STOPPED, Reason.SESSION_IN_USE
         touch(session, account.id, **values)
         move(session, account.id, state, reason=reason, now=self._clock())
+
+    @staticmethod
+    def _is_settled(account: TelegramAccount) -> bool:
+        """It runs, or a restore stopped it: then somebody must start it, the variables may be a copy, too."""
+        return account.wanted == Wanted.RUN or account.reason == Reason.RESTORED
 
     def _says_the_same(self, account: TelegramAccount, application: Application, secret: str) -> bool:
         stored = account.bot_token if account.kind == AccountKind.BOT else account.session

@@ -202,7 +202,7 @@ class Records:
             if account is None or account.wanted != Wanted.STOP:
                 return
             reason = Reason.NOT_IN_ENVIRONMENT if account.origin == Origin.ENVIRONMENT else Reason.ASKED
-            if account.reason not in (Reason.SESSION_IN_USE, Reason.OTHER_TELEGRAM):
+            if account.reason not in (Reason.SESSION_IN_USE, Reason.OTHER_TELEGRAM, Reason.RESTORED):
                 move(session, account_id, AccountState.STOPPED, reason=reason, now=self._now(session))
 
     def removed(self, account_id: int, fence: Fence) -> None:

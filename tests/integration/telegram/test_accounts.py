@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -305,7 +306,7 @@ def remember_much(office: Office, account_id: int) -> None:
 
 
 def remembered(office: Office, account_id: int) -> dict[str, int]:
-    tables = {
+    tables: dict[str, Any] = {
         "peers": TelegramPeer,
         "misses": TelegramMiss,
         "chats": TelegramChat,

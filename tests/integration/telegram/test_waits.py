@@ -10,6 +10,7 @@ from sqlalchemy import select
 from api import create_app
 from switchboard.db.models import AuditEntry, Delivery, DeliveryState, TelegramWait
 from switchboard.errors import ConflictError, NotFoundError
+from tests.integration.command_line import forget_services
 from tests.integration.telegram.conftest import Office, utc_now
 from tests.integration.telegram.test_cli import Run, run
 from tests.integration.telegram.test_outbox import Sender
@@ -135,14 +136,15 @@ def test_doctor_has_a_line_for_an_account_that_may_not_write_to_strangers(
 ) -> None:
     from switchboard import wiring  # noqa: PLC0415
     from switchboard.services.doctor import examine  # noqa: PLC0415
-    from tests.integration.test_cli import forget_services  # noqa: PLC0415
 
     name = f"telegram account {account_id}: strangers"
 
     def lines() -> list[tuple[str, str, str]]:
-        forget_services()
-        checks = [check for check in wiring.doctor_checks() if check.name == name]
-        return [(found.verdict, found.detail, found.advice) for found in examine(checks)]
+        try:
+            checks = [check for check in wiring.doctor_checks() if check.name == name]
+            return [(found.verdict, found.detail, found.advice) for found in examine(checks)]
+        finally:
+            forget_services()
 
     assert lines() == []
     wait(office, account_id)

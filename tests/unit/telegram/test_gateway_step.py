@@ -10,7 +10,9 @@ import pytest
 from celery import Celery
 from kombu.asynchronous import Hub
 
+from switchboard import wiring
 from switchboard.domain.telegram.sharding import SHARD_QUEUES
+from tasks.telegram import gateway
 from tasks.telegram.gateway import Gateway, consume, consume_soon
 
 
@@ -66,6 +68,22 @@ def test_a_choice_that_another_thread_makes_is_carried_out_on_the_workers_own_lo
     worker.hub.run_once()
     assert worker.consumer.said == ["+telegram.3"]
     worker.hub.close()
+
+
+def test_a_gateway_looks_whether_the_database_was_restored_before_anything_else(
+    worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    did: list[str] = []
+
+    def service(name: str, method: str) -> Any:
+        return lambda: SimpleNamespace(**{method: lambda *_given: did.append(name)})
+
+    monkeypatch.setattr(gateway, "inbox", SimpleNamespace(announce=lambda: did.append("inbox")))
+    monkeypatch.setattr(Gateway, "started", False)
+    for name, method in (("telegram_restores", "look"), ("telegram_environment", "apply"), ("telegram_host", "start")):
+        monkeypatch.setattr(wiring, name, service(name, method))
+    Gateway(worker).start(worker)
+    assert did == ["telegram_restores", "telegram_environment", "inbox", "telegram_host"]
 
 
 def test_only_a_worker_of_the_gateways_queue_hosts_accounts(worker: Any) -> None:
