@@ -393,6 +393,18 @@ def test_a_refused_digest_goes_to_the_second_channel_as_one_and_is_read_of_there
     assert house.mattermost.texts["mattermost-0"].startswith("1 document waits for you\n• 2\n• 1")
 
 
+def test_a_digest_that_waits_for_a_number_which_was_given_up_goes_to_the_second_channel_as_one(house: House) -> None:
+    house.add("anna", digest="hour", second_channel="mattermost", mattermost="anna")
+    event_ids = [post(house, "anna", number=number) for number in (1, 2)]
+    collect(house)
+    house.organisations.unset_telegram(house.org, actor="test")
+    house.following.move()
+    house.send()
+    assert house.telegram.arrived == []
+    assert house.mattermost.heads() == [("a" * 26, "2 documents wait for you")]
+    assert states(house, event_ids) == [["undeliverable", "sent"]] * 2
+
+
 @both
 def test_two_passes_over_a_refused_digest_make_one_of_it(house: House) -> None:
     house.add("anna", digest="hour", second_channel="mattermost", mattermost="anna")
