@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from time import monotonic
+from time import process_time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -224,10 +224,10 @@ def test_a_meeting_stored_anew_under_another_uid_is_not_news() -> None:
 def test_a_calendar_that_is_stored_anew_under_other_uids_is_compared_in_time() -> None:
     before = [replace(shown(SINGLE)[0], uid=f"old-{number}", title=f"{number % 40}") for number in range(3_000)]
     after = [replace(one, uid=f"new{one.uid}") for one in before]
-    begun = monotonic()
+    begun = process_time()
     snapshots = [Snapshot(1, (one,), ()) for one in before] + [Snapshot(1, (), (one,), known=False) for one in after]
     assert find_changes(snapshots, NOW) == ()
-    assert monotonic() - begun < 5
+    assert process_time() - begun < 5
 
 
 @pytest.mark.parametrize("rule", ["FREQ=DAILY", "FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from datetime import UTC, datetime
-from time import perf_counter
+from time import process_time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,7 +16,7 @@ from switchboard.domain.calendar.expansion import MAX_OCCURRENCES, Expansion, ex
 from tests.unit.domain.icalendar_text import MARCH, calendar, expanded, starts
 
 LIMIT_S = 5.0
-"""For one object, on a slow and busy machine; most take milliseconds."""
+"""Of processor time for one object, on a slow machine; most take milliseconds."""
 GOOD = "UID:good\nDTSTART:20260303T100000Z\nDURATION:PT1H"
 
 
@@ -68,9 +68,9 @@ BAD_EVENTS = {
 
 @pytest.mark.parametrize("event", BAD_EVENTS.values(), ids=BAD_EVENTS)
 def test_a_broken_event_is_noted_and_does_not_hide_its_neighbours(event: str) -> None:
-    begun = perf_counter()
+    begun = process_time()
     found = expanded(event, GOOD, zone="Europe/Moscow")
-    assert perf_counter() - begun < LIMIT_S
+    assert process_time() - begun < LIMIT_S
     assert [one.start for one in found.occurrences if one.uid == "good"] == [datetime(2026, 3, 3, 10, tzinfo=UTC)]
     assert found.problems
     assert all(problem.reason for problem in found.problems)
@@ -93,9 +93,9 @@ STRANGE_BUT_FINE = {
 
 @pytest.mark.parametrize("event", STRANGE_BUT_FINE.values(), ids=STRANGE_BUT_FINE)
 def test_a_strange_event_is_read_without_complaint(event: str) -> None:
-    begun = perf_counter()
+    begun = process_time()
     found = expanded(event, GOOD)
-    assert perf_counter() - begun < LIMIT_S
+    assert process_time() - begun < LIMIT_S
     assert not found.problems
     assert "good" in {one.uid for one in found.occurrences}
 
@@ -121,9 +121,9 @@ HOSTILE_BYTES = {
 
 @pytest.mark.parametrize("raw", HOSTILE_BYTES.values(), ids=HOSTILE_BYTES)
 def test_bytes_that_are_no_calendar_give_nothing_in_bounded_time(raw: bytes) -> None:
-    begun = perf_counter()
+    begun = process_time()
     found = _expand(raw)
-    assert perf_counter() - begun < LIMIT_S
+    assert process_time() - begun < LIMIT_S
     assert not found.occurrences
     assert len(found.problems) <= MAX_PROBLEMS
 
@@ -168,9 +168,9 @@ def test_characters_that_a_database_refuses_are_dropped() -> None:
 
 def test_a_description_of_ten_megabytes_is_read_in_little_time_and_memory() -> None:
     raw = calendar(f"{GOOD}\nDESCRIPTION:" + "\n ".join(["x" * 74] * 140_000))
-    begun = perf_counter()
+    begun = process_time()
     assert len(_expand(raw).occurrences) == 1
-    assert perf_counter() - begun < LIMIT_S
+    assert process_time() - begun < LIMIT_S
     tracemalloc.start()
     _expand(raw)
     peak = tracemalloc.get_traced_memory()[1]
@@ -186,11 +186,11 @@ def test_a_hundred_thousand_occurrences_are_cut_at_the_limit() -> None:
         for hour in range(24)
         for minute in range(30)
     )
-    begun = perf_counter()
+    begun = process_time()
     found = expanded(
         "UID:r\nDTSTART:20260301T000000Z\nRDATE:" + dates, _series("FREQ=HOURLY;BYMINUTE=0,15,30,45"), GOOD
     )
-    assert perf_counter() - begun < LIMIT_S
+    assert process_time() - begun < LIMIT_S
     assert len(found.occurrences) == MAX_OCCURRENCES
     assert found.problems
 
@@ -199,9 +199,9 @@ def test_many_costly_series_in_one_object_cost_no_more_than_a_few() -> None:
     costly = [
         f"UID:c{n}\nDTSTART:10010101T000000Z\nRRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30;COUNT=9" for n in range(200)
     ]
-    begun = perf_counter()
+    begun = process_time()
     found = expanded(*costly)
-    assert perf_counter() - begun < LIMIT_S
+    assert process_time() - begun < LIMIT_S
     assert "too long to be counted" in found.problems[0].reason
 
 
@@ -210,9 +210,9 @@ def test_a_hostile_time_zone_is_worked_out_in_bounded_time() -> None:
     block = f"BEGIN:STANDARD\n{rule}\nTZOFFSETFROM:+0100\nTZOFFSETTO:+0200\nEND:STANDARD\n"
     zone = "BEGIN:VTIMEZONE\nTZID:Hostile\n" + block * 4_000 + "END:VTIMEZONE\n"
     dates = ",".join(f"{year}0301T000000" for year in range(1000, 9000))
-    begun = perf_counter()
+    begun = process_time()
     expanded(f"UID:z\nDTSTART;TZID=Hostile:20260303T100000\nEXDATE;TZID=Hostile:{dates}\nRRULE:FREQ=DAILY", before=zone)
-    assert perf_counter() - begun < LIMIT_S
+    assert process_time() - begun < LIMIT_S
 
 
 @given(st.binary(max_size=400), st.integers(0, len(MANY)), st.integers(0, 60))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from itertools import islice
-from time import perf_counter
+from time import process_time
 
 import pytest
 from dateutil.rrule import rrulestr
@@ -168,10 +168,10 @@ def test_a_rule_that_asks_for_nonsense_or_too_much_is_refused(text: str) -> None
 )
 @pytest.mark.parametrize("year", [1001, 1970, 2026])
 def test_a_rule_that_never_matches_or_began_long_ago_costs_only_its_window(text: str, year: int) -> None:
-    begun = perf_counter()
+    begun = process_time()
     after = datetime(2026, 3, 1)
     list(walk(parse_rule(text), datetime(year, 1, 1, 4), after=after, before=after + timedelta(days=60)))
-    assert perf_counter() - begun < 3
+    assert process_time() - begun < 3
 
 
 def test_a_count_too_far_to_be_counted_is_refused_and_not_walked_forever() -> None:
