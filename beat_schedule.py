@@ -19,6 +19,7 @@ SCHEDULE: dict[str, dict[str, str | int]] = {
     "messages of Telegram to handle": {"task": "telegram.inbox.scan_waiting", "every_s": 15, "expires_s": 15},
     "open deliveries": {"task": "delivery.ledger.scan_open", "every_s": 15, "expires_s": 15},
     "notices to follow up": {"task": "delivery.documents.scan_due", "every_s": 15, "expires_s": 15},
+    "digests that are due": {"task": "delivery.documents.scan_digests", "every_s": 15, "expires_s": 15},
     "mailings that are due": {"task": "delivery.documents.scan_mailings", "every_s": 60, "expires_s": 60},
     "telegram of organisations": {"task": "delivery.documents.watch_service", "every_s": 60, "expires_s": 60},
     "what was kept long enough": {"task": "upkeep.retention.erase", "daily_at": "03:10", "expires_s": 21_600},

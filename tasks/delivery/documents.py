@@ -8,12 +8,27 @@ from tasks.app import app
 from tasks.delivery import mattermost
 from tasks.queueing import queue_by_name
 
+PORTIONS = 10
+"""Transactions of one scan for digests at most, 200 people each; the next scan goes on."""
+
 
 @app.task(name="delivery.documents.scan_due", soft_time_limit=15, only_one=True)
 def scan_due() -> int:
-    """Take second channels, change notices of processed documents, enter reminders and digests; return how many there were."""
-    following, digests = wiring.document_following(), wiring.document_digests()
-    return sum(_queue(act()) for act in (following.move, following.follow, following.remind, digests.collect))
+    """Take second channels, change notices of processed documents, enter reminders; return how many were looked at."""
+    following = wiring.document_following()
+    return sum(_queue(act()) for act in (following.move, following.follow, following.remind))
+
+
+@app.task(name="delivery.documents.scan_digests", soft_time_limit=45, only_one=True)
+def scan_digests() -> int:
+    """Turn what was collected into digests where they are due; return how many documents they name."""
+    count = 0
+    for _ in range(PORTIONS):
+        collected = _queue(wiring.document_digests().collect())
+        if not collected:
+            break
+        count += collected
+    return count
 
 
 @app.task(name="delivery.documents.scan_mailings", soft_time_limit=45, only_one=True)

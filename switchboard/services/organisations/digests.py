@@ -56,8 +56,11 @@ class Digests:
         self._clock = clock
         self._limits = limits
 
-    def collect(self, *, limit: int = 500) -> Followed:
-        """Enter the digests that are due of `limit` people at most, in one transaction; counts the documents."""
+    def collect(self, *, limit: int = 200) -> Followed:
+        """Enter the digests that are due of `limit` people at most, in one transaction; counts the documents.
+
+        On SQLite nobody else writes meanwhile, so the limit is low, and whoever calls asks again while there are some.
+        """
         now = self._clock()
         with self._database.write() as session:
             _close_orphans(session)
@@ -82,9 +85,12 @@ class Digests:
                 .with_for_update(of=DocumentDelivery, skip_locked=True)
             ).all()
             by_id = {person.id: person for person in people}
+            numbers = {one: telegram_of(session, one) for one in {person.organisation_id for person in people}}
+            accounts = {one: None if number is None else number.account_id for one, number in numbers.items()}
             found: list[_Digest] = []
             for recipient_id, some in groupby(rows, key=lambda row: row[0].recipient_id):
-                found += _of_one(session, by_id[recipient_id], {row[0]: row[1] for row in some})
+                person = by_id[recipient_id]
+                found += _of_one(person, accounts[person.organisation_id], {row[0]: row[1] for row in some})
             return self._entered(session, found, len(rows), now)
 
     def _entered(self, session: Session, found: Sequence[_Digest], count: int, now: datetime) -> Followed:
@@ -112,10 +118,10 @@ class Digests:
         return Followed(count, batches, accounts)
 
 
-def _of_one(session: Session, recipient: Recipient, events: Mapping[DocumentDelivery, DocumentEvent]) -> list[_Digest]:
+def _of_one(
+    recipient: Recipient, account_id: int | None, events: Mapping[DocumentDelivery, DocumentEvent]
+) -> list[_Digest]:
     """One person's digests. How they want to be reached now counts, not how they did when the documents came."""
-    number = telegram_of(session, recipient.organisation_id)
-    account_id = None if number is None else number.account_id
     refused = refusal(recipient, account_id)
     waiting: list[DocumentDelivery] = []
     for link, event in events.items():
