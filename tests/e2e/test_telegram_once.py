@@ -108,12 +108,12 @@ def test_accounts_that_move_among_gateways_are_never_in_two_hands(gateways: Gate
 def test_connections_that_are_cut_again_and_again_lose_nothing(gateways: Gateways) -> None:
     mail = Mail(gateways, offices=5, people=10)
     mail.open()
-    mail.enter(20)
-    for part in (100, 400, 700):
+    for already in (0, 250, 500, 750):
         mail.write(5)
-        mail.wait_sent(part)
+        mail.enter(5)
+        mail.wait_sent(already + 50)
+        gateways.wait_for(lambda: gateways.lines() == len(mail.offices), "every account to be open")
         assert gateways.twin.cut() > 0
-    mail.write(5)
     mail.settle()
     mail.check()
 

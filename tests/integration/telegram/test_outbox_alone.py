@@ -211,6 +211,22 @@ def test_wake_ups_from_four_threads_at_once_send_in_order_and_once(sender: Sende
     assert calls(sender, *SENDS) == len(texts)
 
 
+def test_what_follows_in_a_chat_waits_with_what_has_to_wait(sender: Sender) -> None:
+    """Also where all of it was taken together."""
+    sender.enter("known")
+    sender.start()
+    sender.wait_all()  # and the next may go together: they go to no stranger
+    sender.twin.faults.add("error", method="messages.sendMessage", name="SLOWMODE_WAIT_300", count=1)
+    keys = sender.enter("one", "two", "three")
+    sender.wait_row(keys[0], lambda row: "SLOW" in (row.reason or "").upper())
+    sender.enter("elsewhere", subject="elsewhere", to="+79160000002")
+    sender.wait_states("SENT", "PENDING", "PENDING", "PENDING", "SENT")
+    assert sender.got() == ["known", "elsewhere"]
+    sender.now = lambda: utc_now() + timedelta(seconds=400)
+    sender.wait_all()
+    assert sender.got() == ["known", "elsewhere", "one", "two", "three"]
+
+
 # --- each account alone ---------------------------------------------------------------------------------------------
 
 

@@ -274,3 +274,18 @@ def test_the_steady_clock_is_one_that_nobody_sets() -> None:
     name = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
     before = time.clock_gettime(name)
     assert before <= steady_s() <= time.clock_gettime(name)
+
+
+def test_a_fence_from_before_a_change_of_hands_is_dead_though_the_shard_came_back(gateways: Gateways) -> None:
+    leases = gateways.new()
+    leases.renew(accounts=0)
+    old = leases.fence_of(5)
+    assert old is not None
+    leases.release([5])
+    leases.renew(accounts=0)
+    new = leases.fence_of(5)
+    assert new is not None
+    new.check()
+    assert not old.valid
+    with gateways.database.write() as session, pytest.raises(LeaseLostError):
+        old.hold(session)
