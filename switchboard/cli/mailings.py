@@ -13,6 +13,7 @@ import typer
 
 from switchboard import wiring
 from switchboard.cli.output import print_json, print_table, say
+from switchboard.cli.sending import send_now
 from switchboard.errors import InvalidInputError
 from switchboard.services.organisations.mailings import MailingSettings, MailingView
 
@@ -178,6 +179,7 @@ def send(
     """Send a mailing now, out of its turn."""
     accepted = wiring.organisations().mailings.send_now(organisation, mailing, key or uuid4().hex, actor=ACTOR)
     say(f"Event {accepted.event_id} goes out: `organisations event {organisation} {accepted.event_id}` shows it.")
+    send_now(accepted.batches, accepted.accounts)
 
 
 def read_text(file: str) -> str:

@@ -14,6 +14,7 @@ import typer
 from switchboard import wiring
 from switchboard.cli import mailings
 from switchboard.cli.output import print_json, print_table, say
+from switchboard.cli.sending import send_now
 from switchboard.errors import InvalidInputError
 from switchboard.services.organisations.addresses import MATTERMOST
 from switchboard.services.organisations.events import DeliveryFilter
@@ -330,6 +331,7 @@ def send_test(
         organisation, external_id, kind=kind, purpose=purpose, language=language, actor=ACTOR
     )
     say(f"Delivery {accepted.event_id} goes out within seconds: `python -m switchboard deliveries` shows it.")
+    send_now(accepted.batches, accepted.accounts)
 
 
 @app.command()
@@ -391,6 +393,8 @@ def processed(
     """Say that the document has been processed: reminders end, messages that were sent say so."""
     wiring.organisations().events.processed(organisation, event_id)
     say(f"Event {event_id} is processed.")
+    followed = wiring.document_following().follow()
+    send_now(followed.batches, followed.accounts)
 
 
 @app.command()

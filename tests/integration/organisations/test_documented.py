@@ -25,6 +25,8 @@ NOT_NOW = {
     ("post", "/telegram/accounts/{account_id}/submit"),
     ("post", "/telegram/accounts/{account_id}/password"),
     ("post", "/telegram/accounts/{account_id}/start"),
+    # Telegram set no limit
+    ("post", "/telegram/accounts/{account_id}/allow-strangers"),
 }
 """What is refused with 409 as the example is sent here; tests of the gateway have the rest."""
 
