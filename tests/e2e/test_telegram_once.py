@@ -21,6 +21,7 @@ from tests.e2e.telegram_mail import FAST, Mail
 
 DATABASES = [pytest.param("postgres_url", id="postgresql"), pytest.param("sqlite_url", id="sqlite")]
 SEND: dict[str, Any] = {"method": "messages.sendMessage"}
+pytestmark = pytest.mark.timeout(600)  # a thousand messages each way on a busy machine
 
 
 @pytest.fixture
