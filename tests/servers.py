@@ -31,6 +31,10 @@ START_TIMEOUT_S = 10
 STOP_TIMEOUT_S = 10
 PR_SET_PDEATHSIG = 1
 TEMPLATE = "switchboard_template"
+ANY_DATABASE = pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.full)], indirect=True
+)
+"""For a rule in which the database has no part: SQLite alone, and PostgreSQL too in the full matrix."""
 
 
 def absent(server: str, reason: object) -> NoReturn:

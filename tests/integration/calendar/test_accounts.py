@@ -40,6 +40,7 @@ from switchboard.services.calendar.accounts import (
     WrongPasswordError,
 )
 from tests.integration.calendar.household import bare_occurrence
+from tests.servers import ANY_DATABASE
 
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 BOX = SecretBox(["k" * 32])
@@ -136,6 +137,7 @@ def test_a_connected_account_is_stored_sealed_audited_and_polled_at_once(office:
     assert office.server.password not in str(entry.details)
 
 
+@ANY_DATABASE
 @pytest.mark.parametrize(
     ("changes", "error", "field"),
     [
@@ -165,6 +167,7 @@ def test_each_mistake_has_its_own_answer_and_stores_nothing(
     assert office.count(CalendarAccount) == office.count(CalendarSubscriber) == office.count(AuditEntry) == 0
 
 
+@ANY_DATABASE
 def test_an_address_that_is_no_calendar_server_is_said_to_be_none(office: Office) -> None:
     office.server.faults.add("html")
     with pytest.raises(NotACalendarServerError) as caught:
@@ -176,6 +179,7 @@ def test_an_address_that_is_no_calendar_server_is_said_to_be_none(office: Office
         office.connect()
 
 
+@ANY_DATABASE
 def test_a_login_without_calendars_is_said_to_have_none(office: Office) -> None:
     office.found = Principal((), ())
     with pytest.raises(NoCalendarsError):
@@ -183,6 +187,7 @@ def test_a_login_without_calendars_is_said_to_have_none(office: Office) -> None:
     assert office.count(CalendarSubscriber) == 0
 
 
+@ANY_DATABASE
 def test_a_server_that_is_down_is_no_mistake_of_the_user(office: Office) -> None:
     office.server.faults.add("error", status=503)
     with pytest.raises(ServerUnreachableError):
@@ -190,6 +195,7 @@ def test_a_server_that_is_down_is_no_mistake_of_the_user(office: Office) -> None
     assert office.count(CalendarAccount) == 0
 
 
+@ANY_DATABASE
 def test_the_password_is_in_no_log_and_no_representation(office: Office, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with pytest.raises(WrongPasswordError) as caught:
@@ -267,6 +273,7 @@ def test_disconnecting_deletes_everything_and_says_so_in_the_audit(office: Offic
         office.accounts.disconnect(account_id, actor="test")
 
 
+@ANY_DATABASE
 @pytest.mark.parametrize(
     ("settings", "field"),
     [

@@ -12,6 +12,7 @@ from switchboard.db.models import CalendarSubscriber
 from switchboard.errors import NotFoundError
 from switchboard.services.calendar.agendas import schedule_next
 from tests.integration.calendar.household import NOW, Household, ics, meeting
+from tests.servers import ANY_DATABASE
 
 BERLIN = ZoneInfo("Europe/Berlin")
 AT_EIGHT = datetime(2026, 3, 3, 7, 0, tzinfo=UTC)  # 08:00 in Berlin, the day after NOW
@@ -71,6 +72,7 @@ def test_every_local_day_has_one_agenda_whatever_the_clocks_do(
     assert len(shifted) <= 1
 
 
+@ANY_DATABASE
 def test_only_chosen_weekdays_have_an_agenda(household: Household) -> None:
     household.person("anna", weekdays=[1, 5])
     days = []
@@ -150,6 +152,7 @@ def test_an_agenda_switched_off_is_neither_scheduled_nor_sent(household: Househo
     assert household.tick() == []
 
 
+@ANY_DATABASE
 @pytest.mark.parametrize(("on_empty_days", "texts"), [(True, ["Tuesday, March 3: no meetings"]), (False, [])])
 def test_an_empty_day_is_one_line_that_can_be_switched_off(
     household: Household, on_empty_days: bool, texts: list[str]
@@ -190,6 +193,7 @@ def free_lines(household: Household) -> list[str]:
     return [line for post in household.tick() for line in post.text.splitlines() if "Free" in line or "Вільно" in line]
 
 
+@ANY_DATABASE
 def test_the_agenda_names_the_free_gaps_of_the_working_day(household: Household) -> None:
     anna = household.person("anna", work_from=time(9, 30), work_until=time(17))
     calendar = household.calendar(anna)
@@ -204,6 +208,7 @@ def test_the_agenda_names_the_free_gaps_of_the_working_day(household: Household)
     assert free_lines(household) == ["Free: 09:30–10:00, 12:15–17:00", "- **14:00–15:00** Free"]
 
 
+@ANY_DATABASE
 def test_nothing_is_free_by_name_without_gaps_meetings_or_working_hours(household: Household) -> None:
     boris, clara = (household.person(name, work_from=time(10), work_until=time(11)) for name in ("boris", "clara"))
     household.expand_all(household.calendar(boris), meeting("Plan", AT_EIGHT + timedelta(hours=2)))
@@ -216,6 +221,7 @@ def test_nothing_is_free_by_name_without_gaps_meetings_or_working_hours(househol
     assert free_lines(household) == []
 
 
+@ANY_DATABASE
 def test_an_agenda_that_comes_late_names_no_gap_that_is_over(household: Household) -> None:
     anna = household.person("anna", locale="uk")
     household.expand_all(household.calendar(anna), meeting("Plan", AT_EIGHT + timedelta(hours=2)))
@@ -232,6 +238,7 @@ def test_todays_agenda_can_be_asked_for_and_is_still_sent_once(household: Househ
     assert household.subscriber(anna).next_agenda_at == AT_EIGHT
 
 
+@ANY_DATABASE
 def test_a_preview_shows_a_day_and_sends_nothing(household: Household) -> None:
     anna = household.person("anna")
     household.expand_all(household.calendar(anna), meeting("Plan", AT_EIGHT))
@@ -239,6 +246,7 @@ def test_a_preview_shows_a_day_and_sends_nothing(household: Household) -> None:
     assert household.ledger() == {}
 
 
+@ANY_DATABASE
 def test_an_unknown_person_is_a_clear_error(household: Household) -> None:
     for ask in (lambda: household.agendas.preview(7, NOW), lambda: household.agendas.send_today(7)):
         with pytest.raises(NotFoundError, match="no calendar user 7"):

@@ -44,6 +44,7 @@ from switchboard.services.calendar.reminders import Reminders
 from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
 from switchboard.services.deliveries import Deliveries
 from tests.integration.calendar.household import Clock, OnePerson, RecordingChannel
+from tests.servers import ANY_DATABASE
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 BOX = SecretBox(["k" * 32])
@@ -147,6 +148,7 @@ def life(database: Database, faulty: FaultyServer) -> Life:
     return life
 
 
+@ANY_DATABASE
 def test_all_changes_of_a_poll_are_one_message(life: Life, faulty: FaultyServer) -> None:
     faulty.put("a.ics", ics("a", title="Alpha", at="20261124T103000Z", until="20261124T113000Z"))
     faulty.delete("b.ics")
@@ -173,6 +175,7 @@ def test_the_last_meeting_is_told_when_it_goes(life: Life, faulty: FaultyServer)
     assert life.count(CalendarObject) == 0
 
 
+@ANY_DATABASE
 def test_a_server_that_touches_objects_tells_nothing(life: Life, faulty: FaultyServer) -> None:
     faulty.touch("a.ics")
     faulty.touch("b.ics", ics("b", title="Beta", at="20261125T100000Z", more="SEQUENCE:4\r\nX-TOUCHED:1\r\n"))
@@ -212,6 +215,7 @@ def test_quiet_hours_put_notices_off_and_together(life: Life, faulty: FaultyServ
     assert "Beta" in text
 
 
+@ANY_DATABASE
 @pytest.mark.parametrize(
     ("times", "clock"),
     [
@@ -374,6 +378,7 @@ def test_a_broken_object_is_not_taken_for_a_cancelled_meeting(life: Life, faulty
     assert "~~11:00–12:00~~ → 11:30–12:30" in text
 
 
+@ANY_DATABASE
 def test_a_meeting_moved_into_the_past_is_moved(life: Life, faulty: FaultyServer) -> None:
     faulty.put("a.ics", ics("a", title="Alpha", at="20261117T100000Z"))
     [text] = life.live()
@@ -503,6 +508,7 @@ def test_a_poll_that_comes_in_while_its_forerunner_is_told_loses_nothing(
     assert "~~First~~ → **Second**" in text
 
 
+@ANY_DATABASE
 def test_a_long_list_is_kept_short(life: Life, faulty: FaultyServer) -> None:
     for number in range(60):
         faulty.put(f"{number}.ics", ics(f"u{number}", title="*" * 900, more=f"LOCATION:{'#' * 900}\r\n"))
@@ -515,6 +521,7 @@ def test_a_long_list_is_kept_short(life: Life, faulty: FaultyServer) -> None:
     assert len(body["changes"]) == change_service.MAX_KEPT
 
 
+@ANY_DATABASE
 def test_with_radicale_each_edit_of_a_person_is_told(database: Database, tmp_path: Path) -> None:
     with running_radicale(tmp_path) as server:
         make_calendar(server.folder, "anna", "work", "Work")

@@ -20,6 +20,7 @@ from switchboard.services.calendar.notices import CalendarNotices
 from switchboard.services.calendar.polling import CalendarPolling
 from switchboard.services.people import MattermostPeople
 from tests.integration.calendar.household import NOW, Household, meeting
+from tests.servers import ANY_DATABASE
 
 
 class Register:
@@ -172,6 +173,7 @@ def test_the_status_of_a_person_who_is_back_is_looked_at_again(office: Office) -
     assert due_at() == NOW
 
 
+@ANY_DATABASE
 def test_who_is_unknown_to_mattermost_is_left_alone_and_each_call_asks_for_many(office: Office) -> None:
     for number in range(PEOPLE_A_CALL):
         office.household.person(f"person-{number}")
@@ -188,6 +190,7 @@ def test_each_change_stands_in_the_audit_log(office: Office) -> None:
     assert actions == ["calendar_subscriber.deactivated", "calendar_subscriber.activated"]
 
 
+@ANY_DATABASE
 def test_mattermost_is_asked_who_is_deactivated(database: Database) -> None:
     household = Household(database)
     with MattermostTwin.running() as twin:

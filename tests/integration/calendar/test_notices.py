@@ -7,6 +7,7 @@ import pytest
 from switchboard.db.models import Calendar, CalendarAccount, CalendarSubscriber
 from switchboard.services.calendar.notices import USEFUL_FOR
 from tests.integration.calendar.household import Household
+from tests.servers import ANY_DATABASE
 
 
 def tell(household: Household, notice: str, account_id: int, calendar_id: int = 0) -> None:
@@ -30,6 +31,7 @@ def calendar(household: Household) -> Calendar:
     return household.calendar(household.person("anna", locale="ru", agenda_enabled=False))
 
 
+@ANY_DATABASE
 def test_the_owner_reads_once_and_in_their_language_that_the_account_is_paused(
     household: Household, calendar: Calendar
 ) -> None:
@@ -62,6 +64,7 @@ def test_a_notice_whose_transaction_fails_is_not_told(household: Household, cale
     assert household.tick() == []
 
 
+@ANY_DATABASE
 @pytest.mark.parametrize(
     ("notice", "meanwhile", "reason"),
     [

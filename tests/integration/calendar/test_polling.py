@@ -30,6 +30,7 @@ from switchboard.db.repositories.calendars import next_slot
 from switchboard.deadlines import deadline_in
 from switchboard.services.calendar.polling import CalendarPolling, PollOutcome
 from tests.integration.calendar.household import Clock, bare_occurrence
+from tests.servers import ANY_DATABASE
 
 BEGIN = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 PERIOD_S = 120.0
@@ -200,6 +201,7 @@ def test_the_deletion_of_the_last_meeting_takes_its_occurrences_and_reminders(de
         assert session.scalar(select(func.count()).select_from(CalendarReminder)) == 0
 
 
+@ANY_DATABASE
 @pytest.mark.parametrize("stamp", ["20261101T000000Z", "20261121T055500Z"])
 def test_an_object_the_server_touched_by_itself_is_no_change(desk: Desk, stamp: str) -> None:
     desk.server.put("a.ics", event("a"))
@@ -239,6 +241,7 @@ def test_a_server_without_sync_reports_is_compared_by_etags(desk: Desk) -> None:
     assert desk.calendar().sync_token is not None
 
 
+@ANY_DATABASE
 @pytest.mark.parametrize("status", [400, 403, 405, 501])
 def test_a_server_that_gives_sync_reports_up_is_compared_by_etags(desk: Desk, status: int) -> None:
     desk.server.put("a.ics", event("a"))
@@ -249,6 +252,7 @@ def test_a_server_that_gives_sync_reports_up_is_compared_by_etags(desk: Desk, st
     assert desk.calendar().sync_token is None
 
 
+@ANY_DATABASE
 @pytest.mark.parametrize("status", [403, 410, 412, 418])
 def test_an_expired_token_is_a_full_comparison_that_fetches_only_what_differs(desk: Desk, status: int) -> None:
     for number in range(30):
@@ -282,6 +286,7 @@ def test_what_a_pruned_history_forgot_is_found_once_a_day(desk: Desk) -> None:
     assert desk.asked() == ["REPORT sync"]
 
 
+@ANY_DATABASE
 def test_pages_are_followed_to_the_last(desk: Desk) -> None:
     desk.server.quirks.page_size = 7
     for number in range(50):
@@ -289,6 +294,7 @@ def test_pages_are_followed_to_the_last(desk: Desk) -> None:
     assert desk.polling.poll(desk.account_id).changed == 50
 
 
+@ANY_DATABASE
 @pytest.mark.parametrize(
     "fault",
     [
@@ -323,6 +329,7 @@ def test_a_failure_costs_nothing_that_is_stored(desk: Desk, fault: dict[str, obj
     assert (desk.account().failures, desk.account().last_error) == (0, None)
 
 
+@ANY_DATABASE
 def test_retry_after_is_honoured_up_to_an_hour(desk: Desk) -> None:
     desk.server.faults.add("rate_limit", retry_after_s=900)
     desk.poll()
@@ -533,6 +540,7 @@ def test_a_claim_is_taken_once_and_again_when_its_time_is_over(desk: Desk) -> No
     assert desk.polling.claim_due() == [desk.account_id]
 
 
+@ANY_DATABASE
 def test_polls_are_spread_over_the_period_and_do_not_drift(desk: Desk) -> None:
     add_accounts(desk, 239)
     seen: dict[int, list[float]] = {}

@@ -14,6 +14,7 @@ from switchboard.db.models import CalendarObject, CalendarOccurrence, CalendarSu
 from switchboard.services.calendar.expansion import rearm
 from switchboard.services.calendar.reminders import Reminders
 from tests.integration.calendar.household import NOW, Household, Post, ics, meeting
+from tests.servers import ANY_DATABASE
 
 IN_AN_HOUR = NOW + timedelta(hours=1)
 
@@ -148,6 +149,7 @@ def test_a_reminder_in_the_ledger_is_not_sent_for_a_meeting_that_is_no_more(
     assert household.reasons() == ["the meeting was moved, cancelled or declined"]
 
 
+@ANY_DATABASE
 @pytest.mark.parametrize(
     "body",
     [
@@ -189,6 +191,7 @@ def test_one_reminder_stands_for_all_even_where_a_scan_takes_only_some(household
     assert [sum(map(len, batches)) for batches in found] == [1, 1, 0, 0]
 
 
+@ANY_DATABASE
 def test_each_minute_of_the_list_reminds_in_its_turn(household: Household) -> None:
     household.expand_all(household.calendar(household.person("anna", minutes=(30, 10))), meeting("Plan", IN_AN_HOUR))
     texts = []
@@ -351,6 +354,7 @@ def test_nobody_reads_the_reminder_or_agenda_of_one_whose_number_they_got(househ
     assert household.channel.posts == []
 
 
+@ANY_DATABASE
 def test_a_reminder_is_in_its_readers_language_and_zone(household: Household) -> None:
     anna = household.person("anna", locale="ru", zone="Europe/Moscow")
     household.expand_all(household.calendar(anna), meeting("Plan", IN_AN_HOUR))

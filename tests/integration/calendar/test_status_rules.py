@@ -10,10 +10,9 @@ from switchboard.services.calendar.accounts import SubscriberSettings
 from switchboard.services.calendar.statuses import LOOK_AHEAD, Problem
 from tests.integration.calendar.household import NOW, meeting
 from tests.integration.calendar.status_room import HAND, PUTS, READS, VACATION, KilledError, Room
+from tests.servers import ANY_DATABASE
 
-pytestmark = pytest.mark.parametrize(
-    "database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.full)], indirect=True
-)
+pytestmark = ANY_DATABASE
 
 
 def test_the_text_is_in_the_users_language_and_never_tells_the_title(room: Room) -> None:

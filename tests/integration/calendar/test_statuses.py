@@ -18,6 +18,7 @@ from switchboard.services.calendar.statuses import LEASE
 from tests.integration.calendar.household import NOW
 from tests.integration.calendar.status_room import HAND, VACATION, KilledError, Room
 from tests.integration.calendar.test_polling import Desk, event
+from tests.servers import ANY_DATABASE
 
 
 def test_a_meeting_is_shown_to_its_end_and_gives_the_previous_status_back(room: Room) -> None:
@@ -43,6 +44,7 @@ def test_nobody_gets_a_status_who_did_not_ask_for_one(room: Room) -> None:
     assert (room.shown, room.server.calls, room.rows) == (None, [], [])
 
 
+@ANY_DATABASE
 @pytest.mark.parametrize(
     "how", ["cancelled", "shortened", "moved", "declined", "switched off", "deleted", "disconnected"]
 )
@@ -72,6 +74,7 @@ def test_whatever_ends_a_meeting_early_restores_at_the_next_tick(room: Room, how
     assert [row.phase for row in room.rows] == ([] if how in ("switched off", "disconnected") else ["free"])
 
 
+@ANY_DATABASE
 @pytest.mark.parametrize(
     "line", ["TRANSP:TRANSPARENT", "STATUS:CANCELLED", "ATTENDEE;PARTSTAT=DECLINED:mailto:{email}"]
 )
