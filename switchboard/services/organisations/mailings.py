@@ -371,7 +371,6 @@ class Mailings:
             title=row.title,
             link=row.link,
             recipients=names,
-            urgent=True,
             mailing_id=row.id,
             useful_for=useful_for,
         )

@@ -322,6 +322,35 @@ def test_an_organisation_is_set_up_over_http(sender: Sender) -> None:
     assert client.get(address, headers=ADMIN).status_code == 404
 
 
+def test_a_mailing_is_kept_over_http(sender: Sender, house: House) -> None:
+    address = f"/organisations/{house.org}/mailings"
+    body: dict[str, Any] = {"name": "Menu", "rule": "0 9 * * *", "texts": {"en": "Soup"}}
+    wrong = sender.client.post(address, json={**body, "texts": {"en": "{{ x }}", "de": "x"}}, headers=ADMIN)
+    assert wrong.status_code == 422
+    assert [problem["field"] for problem in wrong.get_json()["errors"]] == ["texts", "texts"]
+    often = sender.client.post(address, json={**body, "rule": "* * * * *"}, headers=ADMIN).get_json()
+    assert [problem["field"] for problem in often["errors"]] == ["rule"]
+    assert sender.client.post(address, json=body, headers=sender.token).status_code == 401
+    made = sender.client.post(address, json=body, headers=ADMIN)
+    assert (made.status_code, len(made.get_json()["ahead"])) == (201, 3)
+    assert sender.client.post(address, json=body, headers=ADMIN).status_code == 409
+    one = made.headers["Location"]
+    assert sender.client.get(f"{one}/dry-run", headers=ADMIN).get_json()["channels"] == {"telegram": 1}
+    assert sender.client.post(f"{one}/send", headers=ADMIN).status_code == 400
+    ids = [
+        sender.client.post(f"{one}/send", headers={**ADMIN, "Idempotency-Key": "k"}).get_json()["id"] for _ in range(2)
+    ]
+    assert ids[0] == ids[1]
+    house.send()
+    assert house.telegram.arrived == [("@anna", "Soup\nVega\nTo get no more of these messages, answer STOP.")]
+    assert sender.client.get(f"{EVENTS}/{ids[0]}", headers=sender.token).get_json()["event"]["counts"] == {"sent": 1}
+    assert sender.client.post(f"{one}/stop", headers=ADMIN).get_json()["active"] is False
+    assert sender.client.put(one, json={**body, "rule": "0 8 * * *"}, headers=ADMIN).get_json()["ahead"] == []
+    assert len(sender.client.post(f"{one}/resume", headers=ADMIN).get_json()["ahead"]) == 3
+    assert sender.client.delete(one, headers=ADMIN).status_code == 204
+    assert sender.client.get(one, headers=ADMIN).status_code == 404
+
+
 def test_a_template_is_stored_tried_and_removed_over_http(sender: Sender, house: House) -> None:
     address = f"/organisations/{house.org}/templates"
     wrong = sender.client.put(

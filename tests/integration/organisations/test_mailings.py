@@ -267,6 +267,19 @@ def test_the_words_and_the_zone_are_those_of_the_moment(house: House) -> None:
     assert house.telegram.arrived[0][1].startswith("Fish\nVega\n")
 
 
+def test_who_has_another_language_gets_the_organisations_else_the_first_there_is(house: House) -> None:
+    house.add("anna", language="uk")
+    menu = make(house, title="", link="")
+    fish = make(house, name="Fish", title="", link="", texts={"ru": "Рыба"})
+    for key, mailing in enumerate((menu, fish)):
+        house.mailings.send_now(house.org, mailing.id, str(key), actor="test")
+    house.send()
+    house.organisations.update(house.org, OrganisationChanges(language="ru"), actor="test")
+    house.mailings.send_now(house.org, menu.id, "again", actor="test")
+    house.send()
+    assert [text.partition("\n")[0] for _, text in house.telegram.arrived] == ["Soup for", "Рыба", "Суп для"]
+
+
 def test_a_zone_that_changes_while_one_is_due_loses_nothing(house: House) -> None:
     house.add("anna")
     make(house)
