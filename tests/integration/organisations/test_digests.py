@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event as sqlalchemy_event
@@ -30,8 +31,8 @@ HOUR = NOW + timedelta(hours=1)  # NOW is noon in Moscow; an event of that insta
 REMINDER = "Document 1 still waits for you"
 
 
-def post(house: House, *names: str, number: int | str, **document: object) -> int:
-    event = NewEvent(kind="to_sign", number=str(number), recipients=names, **document)  # type: ignore[arg-type]
+def post(house: House, *names: str, number: int | str, **document: Any) -> int:
+    event = NewEvent(kind="to_sign", number=str(number), recipients=names, **document)
     return accept(house, f"key {number}", event).event_id
 
 
@@ -185,10 +186,10 @@ def test_passes_at_once_name_every_document_once_while_events_keep_coming(house:
                 of_it = update(DocumentDelivery).where(DocumentDelivery.event_id == event_id)
                 session.execute(of_it.where(DocumentDelivery.digest_at.is_not(None)).values(digest_at=HOUR))
 
-    def work(act: object, number: int) -> None:
+    def work(act: Callable[[int], None], number: int) -> None:
         start.wait(60)
         try:
-            act(number)  # type: ignore[operator]
+            act(number)
         except (SQLAlchemyError, AssertionError) as error:
             failures.append(error)
 
@@ -288,7 +289,6 @@ def test_a_pass_whose_hint_was_lost_is_sent_by_the_scan_of_the_ledger(house: Hou
     assert len(house.telegram.arrived) == 1
 
 
-@both
 def test_an_event_that_is_stored_late_for_the_same_hour_is_told_in_a_digest_of_its_own(house: House) -> None:
     house.add("anna", digest="hour")
     first = post(house, "anna", number=1)
