@@ -55,7 +55,7 @@ SHOWN_AHEAD = 3
 SCHEDULE = "schedule"
 NOBODY = "nobody is opted in"
 _LONGEST = {name: PLACEHOLDERS[name][1] for name in ("organisation", "recipient", "support_contact")}
-_LEFT_S = 5  # of the task's time, for the transaction that was begun
+_LEFT_S = 10  # of the time of the task: 10,000 recipients take four seconds
 
 
 @dataclass(frozen=True, slots=True)

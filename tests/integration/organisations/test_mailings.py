@@ -68,7 +68,6 @@ def fire(house: House, mailing: MailingView) -> MailingView:
     return house.mailings.get(house.org, mailing.id)
 
 
-@both
 def test_everybody_who_wants_messages_gets_it_at_its_time_in_their_language(house: House) -> None:
     house.add("anna", name="Anna")
     house.add("boris", name="Борис", language="ru", channel="mattermost", mattermost="boris", telegram=None)
@@ -300,7 +299,6 @@ def test_a_stopped_mailing_makes_up_for_nothing_when_it_goes_on(house: House) ->
     assert actions(house) == ["mailing.create", "mailing.stop", "mailing.update", "mailing.resume"]
 
 
-@both
 def test_sent_out_of_its_turn_it_goes_once_for_a_key(house: House) -> None:
     house.add("anna")
     mailing = make(house)
