@@ -18,6 +18,7 @@ from switchboard.db.models import DeliveryState
 from switchboard.db.repositories.deliveries import ClaimedDelivery
 from switchboard.domain.organisations.markup import Formatted
 from switchboard.domain.telegram.messages import Attachment, FileKind
+from switchboard.domain.telegram.pacing import Limits
 from switchboard.domain.telegram.sessions import Application
 from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
 from switchboard.services.telegram.outbox_rows import Done, OutboxRows, Turn
@@ -192,6 +193,20 @@ def test_a_row_that_may_have_been_sent_stays_uncertain_while_it_has_to_wait(send
     sender.now = lambda: utc_now() + timedelta(seconds=700)
     sender.wait_all()
     assert sender.got() == ["one"]
+
+
+def test_what_was_sent_is_recorded_before_the_account_is_given_up(office: Office) -> None:
+    """So that the next holder has nothing to doubt: amid a batch, of which nothing was recorded yet."""
+    sender = Sender(office, Limits(0.04, 0.0))
+    sender.enter("known")
+    host = sender.start()
+    sender.wait_all()  # and the next go together
+    sender.enter(*(f"message {number}" for number in range(50)))
+    wait_for(lambda: len(sender.got()) > 5, "some of them to arrive")
+    host.stop()
+    states = sender.states()
+    assert set(states) == {DeliveryState.SENT, DeliveryState.PENDING}
+    assert states.count(DeliveryState.SENT) == len(sender.got())
 
 
 # --- order ----------------------------------------------------------------------------------------------------------
