@@ -1,13 +1,15 @@
 """Document events over HTTP to their arrival in Telegram, against a program that connects for each message.
 
 Everything is the product's own: the web process, Valkey, one `telegram` worker; the twin is a process apart. Each account has
-a reader whom it knows, and sends at the fastest pace that the settings allow: 30 messages a second, so one account cannot
-do more. On SQLite and on PostgreSQL, for one account and for many:
+readers whom it knows, and the pace is the fastest that the settings allow, which limits nothing here. On SQLite and on
+PostgreSQL, for one account and for many:
 
 - `per_s`: events of one recipient each are posted from four threads as fast as they are taken; messages per second from the
   first POST to the last arrival. `posts_per_s` is how fast they were taken.
-- `ratio`: that rate divided by the one of a program with a stored session and known recipients that connects, sends and
+- `mailing_per_s`: the same where each event goes to all readers of the account, for one account with twenty.
+- `ratio`: `per_s` divided by the rate of a program with a stored session and known recipients that connects, sends and
   disconnects for each message, all accounts side by side on one loop; half of it runs before ours and half after.
+  `mailing_ratio` divides `mailing_per_s` by it.
 - `way_p50_ms`, `way_p99_ms`: from the POST to the arrival when ten events a second are posted, which is no load.
 
 A message that arrives twice or never fails the benchmark.
@@ -36,9 +38,10 @@ SIZES = {  # accounts: messages at once, messages on their way, messages of the 
     "full": {1: (300, 200, 100), 50: (1_000, 200, 400)},
     "small": {1: (30, 20, 10), 5: (60, 20, 20)},
 }
+READERS = 20  # of an account that is alone
 POSTERS = 4
 WAY_PER_S = 10
-NUMBER = re.compile(r"\b(?:now|way)-\d+\b")
+NUMBER = re.compile(r"\b(?:now|all|way)-\d+\b")
 
 
 def run(scale: str) -> dict[str, Any]:
@@ -46,7 +49,8 @@ def run(scale: str) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for database in ("sqlite", "postgresql"):
         for accounts, (count, on_the_way, bare) in SIZES[scale].items():
-            with running_deployment(database, accounts=accounts) as deployment:
+            readers = READERS if accounts == 1 else 1
+            with running_deployment(database, accounts=accounts, readers=readers) as deployment:
                 measured = _measure(deployment, count, on_the_way, bare)
             result.update({f"{database}_{accounts}_{key}": value for key, value in measured.items()})
     result["ratio"] = min(value for key, value in result.items() if key.endswith("_ratio"))
@@ -67,13 +71,22 @@ def _measure(deployment: Deployment, count: int, on_the_way: int, bare: int) -> 
     arrived = arrivals.wait_for(count)
     posts_rate = (count - 1) / (max(posted.values()) - min(posted.values()))
     rate = count / (max(arrived.values()) - min(posted.values()))
+    mailing_rate = _mail_all(port, offices[0], arrivals, count) if len(offices) == 1 else None
     bare_s += asyncio.run(_connect_for_each(twin, bare - bare // 2))
     bare_rate = bare / bare_s
 
     posted = _post_all(port, offices, [f"way-{number}" for number in range(on_the_way)], per_s=WAY_PER_S)
     arrived = arrivals.wait_for(on_the_way)
-    ways = [(arrived[number] - at) * 1000 for number, at in posted.items()]
-    return {
+    ways = [(at - posted[number]) * 1000 for (number, _reader), at in arrived.items()]
+    mailing = (
+        {}
+        if mailing_rate is None
+        else {
+            "mailing_per_s": round(mailing_rate, 1),
+            "mailing_ratio": round(mailing_rate / bare_rate, 2),
+        }
+    )
+    return mailing | {
         "per_s": round(rate, 1),
         "posts_per_s": round(posts_rate, 1),
         "connecting_per_s": round(bare_rate, 1),
@@ -83,14 +96,22 @@ def _measure(deployment: Deployment, count: int, on_the_way: int, bare: int) -> 
     }
 
 
+def _mail_all(port: int, office: Office, arrivals: Arrivals, count: int) -> float:
+    """Messages a second of events that go to every reader of one account."""
+    numbers = [f"all-{number}" for number in range(count // len(office.recipients))]
+    posted = _post_all(port, [office], numbers, per_s=None, recipients=len(office.recipients))
+    arrived = arrivals.wait_for(len(numbers) * len(office.recipients))
+    return len(arrived) / (max(arrived.values()) - min(posted.values()))
+
+
 class Arrivals:
-    """What has arrived at the twin, by its number; one that is there twice is an error."""
+    """What has arrived at the twin, by its number and reader; one that is there twice is an error."""
 
     def __init__(self, twin: Twin) -> None:
         self._twin = twin
-        self._at: dict[str, float] = {}
+        self._at: dict[tuple[str, int], float] = {}
 
-    def wait_for(self, count: int) -> dict[str, float]:
+    def wait_for(self, count: int) -> dict[tuple[str, int], float]:
         """Wait until `count` more have arrived, and a little for those that must not; when, in seconds since 1970."""
         known = set(self._at)
         end = time.monotonic() + WAIT_S
@@ -101,20 +122,22 @@ class Arrivals:
             self._read()
         time.sleep(1.5)
         self._read()
-        return {number: at for number, at in self._at.items() if number not in known}
+        return {one: at for one, at in self._at.items() if one not in known}
 
     def _read(self) -> None:
-        for text, at in self._twin.arrivals():
+        for text, reader, at in self._twin.arrivals():
             found = NUMBER.search(text)
             if found is None:
                 continue  # of the program that connects
-            if found[0] in self._at:
+            if (found[0], reader) in self._at:
                 raise RuntimeError(f"{found[0]} arrived twice")
-            self._at[found[0]] = at
+            self._at[found[0], reader] = at
 
 
-def _post_all(port: int, offices: list[Office], numbers: list[str], *, per_s: float | None) -> dict[str, float]:
-    """Post one event each, the offices in turn, evenly spread where a rate is given; when each was sent."""
+def _post_all(
+    port: int, offices: list[Office], numbers: list[str], *, per_s: float | None, recipients: int = 1
+) -> dict[str, float]:
+    """Post events to so many recipients each, the offices in turn, evenly spread where a rate is given; when each was sent."""
     begun = time.time()
 
     def post(share: int) -> dict[str, float]:
@@ -125,7 +148,7 @@ def _post_all(port: int, offices: list[Office], numbers: list[str], *, per_s: fl
                 time.sleep(max(0.0, begun + index / per_s - time.time()))
             office, number = offices[index % len(offices)], numbers[index]
             document = {"number": number, "title": "Delivery note", "link": "https://documents.example.org/1"}
-            body = {"kind": "to_sign", "document": document, "recipients": office.recipients[:1]}
+            body = {"kind": "to_sign", "document": document, "recipients": office.recipients[:recipients]}
             headers = {
                 "Authorization": f"Bearer {office.token}",
                 "Idempotency-Key": number,

@@ -29,7 +29,7 @@ class Stage:
         ]
         self._senders = {person.id for person in (*self.accounts, *self.bare)}
         self._noted: set[int] = set()
-        self._arrived: list[tuple[str, float]] = []
+        self._arrived: list[tuple[str, int, float]] = []
         self.twin.world.record = self._note
 
     def _person(self, name: str, phone: str = "") -> Person:
@@ -38,7 +38,7 @@ class Stage:
     def _note(self, kind: str, thing: object) -> None:
         if kind == "post" and isinstance(thing, Post) and thing.sender_id in self._senders:
             if thing.uid not in self._noted:
-                self._arrived.append((thing.text, time.time()))
+                self._arrived.append((thing.text, thing.peer.id, time.time()))
             self._noted.add(thing.uid)
 
     def facts(self) -> dict[str, Any]:

@@ -130,7 +130,10 @@ class Settings(BaseSettings):
         default=None, description="file with the RSA key (PEM) of that data centre; empty: Telegram's keys"
     )
     telegram_messages_per_minute: int = Field(
-        default=60, ge=1, le=1_800, description="messages that one Telegram account sends to people it wrote to before"
+        default=60,
+        ge=1,
+        le=60_000,  # paid broadcasts of a bot: https://core.telegram.org/bots/faq#how-can-i-message-all-of-my-bot-39s-subscribers-at-once
+        description="messages that one Telegram account sends to people it wrote to before",
     )
     telegram_first_contacts_per_hour: int = Field(
         default=30,
