@@ -108,7 +108,7 @@ class Office:
 
     def open_server(self, url: str, login: str, password: str) -> CaldavClient:
         return CaldavClient(
-            url, login, password, guard=self.guard, timeout_s=1.0, deadline_s=3.0, gate=self.calendar_host
+            url, login, password, guard=self.guard, timeout_s=10.0, deadline_s=40.0, gate=self.calendar_host
         )
 
     def app(self) -> Flask:

@@ -24,16 +24,21 @@ def faulty() -> Iterator[FaultyServer]:
 
 @pytest.fixture
 def client(faulty: FaultyServer) -> Iterator[CaldavClient]:
-    """Signed in at the twin; silences of half a second and calls of two are too long."""
-    with CaldavClient(
-        faulty.url,
-        LOGIN,
-        faulty.password,
-        guard=AddressGuard([f"127.0.0.1:{faulty.port}"]),
-        timeout_s=0.5,
-        deadline_s=2.0,
-    ) as opened:
+    """Signed in at the twin, and more patient than a busy machine is slow."""
+    with signed_in(faulty, timeout_s=10.0, deadline_s=40.0) as opened:
         yield opened
+
+
+@pytest.fixture
+def hurried(faulty: FaultyServer) -> Iterator[CaldavClient]:
+    """Signed in at the twin; silences of half a second and calls of two are too long."""
+    with signed_in(faulty, timeout_s=0.5, deadline_s=2.0) as opened:
+        yield opened
+
+
+def signed_in(server: FaultyServer, *, timeout_s: float, deadline_s: float) -> CaldavClient:
+    guard = AddressGuard([f"127.0.0.1:{server.port}"])
+    return CaldavClient(server.url, LOGIN, server.password, guard=guard, timeout_s=timeout_s, deadline_s=deadline_s)
 
 
 @pytest.fixture

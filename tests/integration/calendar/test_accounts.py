@@ -65,7 +65,7 @@ class Office:
 
     @contextmanager
     def open_server(self, url: str, login: str, password: str) -> Iterator[CaldavClient]:
-        with CaldavClient(url, login, password, guard=self.guard, timeout_s=0.5, deadline_s=2) as client:
+        with CaldavClient(url, login, password, guard=self.guard, timeout_s=10, deadline_s=40) as client:
             if self.found is not None:
                 found = self.found
                 client.discover = lambda: found  # type: ignore[method-assign]

@@ -142,7 +142,7 @@ class Life:
 
     @contextmanager
     def open(self, url: str, login: str, password: str) -> Iterator[CaldavClient]:
-        with CaldavClient(url, login, password, guard=self.guard, timeout_s=1, deadline_s=5) as client:
+        with CaldavClient(url, login, password, guard=self.guard, timeout_s=10, deadline_s=40) as client:
             yield client
 
     def live(self) -> list[str]:

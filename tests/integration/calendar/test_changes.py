@@ -86,7 +86,7 @@ class Life:
 
     @contextmanager
     def open(self, url: str, login: str, password: str) -> Iterator[CaldavClient]:
-        with CaldavClient(url, login, password, guard=self.guard, timeout_s=2, deadline_s=10) as client:
+        with CaldavClient(url, login, password, guard=self.guard, timeout_s=10, deadline_s=40) as client:
             yield self.wrap(client)
 
     def poll(self) -> PollOutcome:

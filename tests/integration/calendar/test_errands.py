@@ -80,7 +80,7 @@ def desk(sqlite_url: str, faulty: FaultyServer, valkey: str) -> Iterator[Desk]:
     guard, host = AddressGuard([f"127.0.0.1:{faulty.port}"]), Host()
 
     def open_server(url: str, login: str, password: str) -> CaldavClient:
-        return CaldavClient(url, login, password, guard=guard, timeout_s=0.5, deadline_s=2, gate=host)
+        return CaldavClient(url, login, password, guard=guard, timeout_s=10, deadline_s=40, gate=host)
 
     accounts = CalendarAccounts(database, open_server, BOX, OnePerson(ANNA), guard, lambda: NOW)
     polling = CalendarPolling(database, open_server, BOX, CalendarNotices(database), lambda: NOW, poll_period_s=120)

@@ -222,7 +222,7 @@ class Gate:
 
 def client_through(gate: Gate | HostLimits, server: FaultyServer) -> CaldavClient:
     guard = AddressGuard([f"127.0.0.1:{server.port}"])
-    return CaldavClient(server.url, LOGIN, server.password, guard=guard, timeout_s=2, deadline_s=10, gate=gate)
+    return CaldavClient(server.url, LOGIN, server.password, guard=guard, timeout_s=10, deadline_s=40, gate=gate)
 
 
 def test_each_request_takes_a_turn_and_none_is_sent_without(faulty: FaultyServer) -> None:

@@ -152,7 +152,7 @@ def connect(
     guard = guard or guard_for(server)
 
     def open_server(address: str, login: str, password: str) -> CaldavClient:
-        return CaldavClient(address, login, password, guard=guard, timeout_s=2, deadline_s=10)
+        return CaldavClient(address, login, password, guard=guard, timeout_s=10, deadline_s=40)
 
     accounts = CalendarAccounts(database, open_server, BOX, OnePerson(ANNA), guard, Clock(NOW))
     request = ConnectRequest(url or server.url, server.layout.login, server.password, "anna", "Europe/Berlin")
@@ -517,7 +517,7 @@ def written_through(server: FaultyServer, name: str, raw: bytes, etag: str = "")
     """Write an object as the answer to an invitation is written."""
     href = server.calendar + name
     with CaldavClient(
-        server.url, server.layout.login, server.password, guard=guard_for(server), timeout_s=2, deadline_s=10
+        server.url, server.layout.login, server.password, guard=guard_for(server), timeout_s=10, deadline_s=40
     ) as client:
         return client.put(server.calendar_url, href, raw, etag or client.get(server.calendar_url, href).etag)
 
