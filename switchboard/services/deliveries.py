@@ -18,7 +18,7 @@ from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepo
 from switchboard.domain.portions import portions
 from switchboard.errors import AuthError, ConfigError, PermanentError, TransientError, UncertainError
 from switchboard.logs import get_logger
-from switchboard.services.channels.channel import Channel, Obsolete, Postponed, Rendered, Renderer
+from switchboard.services.channels.channel import Channel, Obsolete, Postponed, Rendered, Renderer, render_each
 
 SENDING_CHUNK = 25  # rows a killed sender leaves UNCERTAIN at most; one commit each way serves them all
 SEND_BUDGET = timedelta(seconds=12)  # below the task's limit: no call begins later than this
@@ -138,7 +138,7 @@ class Deliveries:
     def _send_chunk(
         self, channel: Channel, chunk: Sequence[ClaimedDelivery], stop_at: datetime, report: SendReport
     ) -> None:
-        rendered = self._render(chunk)
+        rendered = render_each(self._renderers, chunk, self._clock())
         ready: list[ClaimedDelivery] = []
         with self._database.write() as session:
             repository = DeliveryRepository(session)
@@ -164,15 +164,6 @@ class Deliveries:
             elif isinstance(result, Rendered):
                 self._send_one(channel, row, result, outcome)
         self._record(channel, outcome, report)
-
-    def _render(self, chunk: Sequence[ClaimedDelivery]) -> dict[int, Rendered | Obsolete | Postponed]:
-        by_kind: dict[str, list[ClaimedDelivery]] = {}
-        for row in chunk:
-            by_kind.setdefault(row.kind, []).append(row)
-        rendered: dict[int, Rendered | Obsolete | Postponed] = {}
-        for kind, rows in by_kind.items():
-            rendered.update(self._renderers[kind].render(rows, self._clock()))
-        return rendered
 
     def _send_one(self, channel: Channel, row: ClaimedDelivery, rendered: Rendered, outcome: _Outcome) -> None:
         try:

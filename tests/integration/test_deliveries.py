@@ -62,7 +62,10 @@ class RecordingChannel:
 
 
 class PlainRenderer:
-    """Renders any delivery; keys that begin with `gone` are of no use any more, with `night` not wanted for an hour."""
+    """Renders any delivery; keys that begin with `gone` are of no use any more, with `night` not wanted for an hour.
+
+    For that hour those with `broken` cannot be written at all.
+    """
 
     def render(
         self, deliveries: Sequence[ClaimedDelivery], now: datetime
@@ -71,6 +74,8 @@ class PlainRenderer:
 
     def _render(self, key: str, now: datetime) -> Rendered | Obsolete | Postponed:
         morning = NOW + timedelta(hours=1)
+        if key.startswith("broken") and now < morning:
+            raise OverflowError("date value out of range")
         if key.startswith("gone"):
             return Obsolete("gone")
         if key.startswith("night") and now < morning:
@@ -259,6 +264,18 @@ def test_a_postponed_message_waits_for_its_time_and_lets_others_pass(ledger: Led
     while report.following:
         report = ledger.deliveries.send("test", report.following)
     assert ledger.channel.arrived == ["day", "night 1", "night 2", "after"]
+
+
+def test_a_message_that_cannot_be_written_keeps_no_other_back_and_is_not_lost(ledger: Ledger) -> None:
+    broken = ledger.add("broken", subject="anna")
+    rest = [*ledger.add("later", subject="anna"), *ledger.add("other")]
+    ledger.deliveries.send("test", broken)
+    ledger.deliveries.send("test", [*broken, *rest])
+    assert ledger.states() == {"broken": "PENDING", "later": "SENT", "other": "SENT"}
+    assert "could not be written (OverflowError" in (ledger.row("broken").reason or "")
+    ledger.clock.now += timedelta(hours=1)
+    ledger.deliveries.send("test", broken)
+    assert ledger.states()["broken"] == "SENT"
 
 
 def test_a_message_that_failed_still_holds_back_what_comes_after_it(ledger: Ledger) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from switchboard.db.repositories.deliveries import ClaimedDelivery
 from switchboard.domain.organisations.markup import Formatted
 from switchboard.domain.telegram.messages import Attachment
+from switchboard.logs import get_logger
 from switchboard.services.conversation.answers import ButtonRow
 from switchboard.texts.markdown import Message
+
+UNWRITABLE = timedelta(minutes=15)
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,34 @@ class Renderer(Protocol):
         self, deliveries: Sequence[ClaimedDelivery], now: datetime
     ) -> Mapping[int, Rendered | Obsolete | Postponed]:
         """One result per delivery id."""
+
+
+def render_each(
+    renderers: Mapping[str, Renderer], deliveries: Sequence[ClaimedDelivery], now: datetime
+) -> dict[int, Rendered | Obsolete | Postponed]:
+    """One result per delivery id. What cannot be written is put off, said in the log, and keeps nothing else back."""
+    rendered: dict[int, Rendered | Obsolete | Postponed] = {}
+    for kind in dict.fromkeys(delivery.kind for delivery in deliveries):
+        ours = [delivery for delivery in deliveries if delivery.kind == kind]
+        try:
+            rendered.update(renderers[kind].render(ours, now))
+        except SQLAlchemyError:
+            raise
+        except Exception:  # noqa: BLE001  one of them is at fault, and only that one
+            rendered |= {delivery.id: _render_alone(renderers[kind], delivery, now) for delivery in ours}
+    return rendered
+
+
+def _render_alone(renderer: Renderer, delivery: ClaimedDelivery, now: datetime) -> Rendered | Obsolete | Postponed:
+    try:
+        return renderer.render([delivery], now)[delivery.id]
+    except SQLAlchemyError:
+        raise
+    except Exception as error:  # noqa: BLE001  the outermost handler of a message; the text of the error may hold some of it
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        word = type(error).__name__
+        _log.error("message not written", delivery_id=delivery.id, kind=delivery.kind, error=word, at=place.name)
+        return Postponed(now + UNWRITABLE, f"it could not be written ({word} in {place.name}); tried again later")
 
 
 class Channel(Protocol):

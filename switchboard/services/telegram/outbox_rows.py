@@ -26,7 +26,7 @@ from switchboard.domain.telegram.messages import ALBUM_MOST, Part, Plan, parts_o
 from switchboard.domain.telegram.peers import Address, Peer, parse_address
 from switchboard.domain.telegram.sharding import shard_of
 from switchboard.errors import InvalidInputError
-from switchboard.services.channels.channel import Obsolete, Postponed, Rendered, Renderer
+from switchboard.services.channels.channel import Obsolete, Postponed, Rendered, Renderer, render_each
 from switchboard.services.telegram.shards import Fence, LeaseLostError
 
 CHANNEL = "telegram"
@@ -218,20 +218,18 @@ class OutboxRows:
         results = Results()
         letters = [_begun(row, uncertain=row.id in done.uncertain) for row in done.rows if _has_begun(row, done)]
         fresh = [row for row in done.rows if not _has_begun(row, done)]
-        for kind in {row.kind for row in fresh}:
-            ours = [row for row in fresh if row.kind == kind]
-            rendered = self._renderers[kind].render(ours, self._clock())
-            for row in ours:
-                match rendered[row.id]:
-                    case Obsolete(reason=reason):
-                        results.obsolete.append((row, reason))
-                    case Postponed(until=until, reason=reason):
-                        results.postponed.append((row, until, reason))
-                    case Rendered() as message:
-                        try:
-                            letters.append(_letter(row, message))
-                        except InvalidInputError as error:
-                            results.dead.append((row, str(error)))
+        rendered = render_each(self._renderers, fresh, self._clock())
+        for row in fresh:
+            match rendered[row.id]:
+                case Obsolete(reason=reason):
+                    results.obsolete.append((row, reason))
+                case Postponed(until=until, reason=reason):
+                    results.postponed.append((row, until, reason))
+                case Rendered() as message:
+                    try:
+                        letters.append(_letter(row, message))
+                    except InvalidInputError as error:
+                        results.dead.append((row, str(error)))
         return sorted(letters, key=lambda letter: letter.row.id), results
 
     def strangers(self, account_id: int, chat_ids: Collection[int]) -> set[int]:

@@ -29,6 +29,8 @@ BOB = Peer(PeerKind.USER, 77, 5)
 
 class Words:
     def render(self, deliveries: Sequence[ClaimedDelivery], now: datetime) -> Mapping[int, Rendered]:
+        if any(row.key.startswith("broken") for row in deliveries):
+            raise OverflowError
         return {row.id: Rendered(Message(""), formatted=Formatted(row.key)) for row in deliveries}
 
 
@@ -141,6 +143,13 @@ def test_no_more_is_taken_than_was_asked_for(desk: Desk) -> None:
     desk.enter("one", "two", "three")
     desk.enter("four", subject="cid")
     assert [row.key for row in desk.do(most=2).rows] == ["one", "four"]
+
+
+def test_a_row_that_cannot_be_written_is_put_off_and_those_beside_it_go(desk: Desk) -> None:
+    desk.enter("broken", "two")
+    letters, results = desk.rows.letters(desk.do(most=10))
+    assert [letter.row.key for letter in letters] == ["two"]
+    assert [row.key for row, _until, _why in results.postponed] == ["broken"]
 
 
 def test_what_came_of_one_batch_is_recorded_before_the_next_is_claimed(desk: Desk) -> None:
