@@ -443,7 +443,14 @@ def answering() -> Answering:
 def desk() -> Desk:
     """Answers commands, clicks and dialogs."""
     conversation = Conversation(
-        calendar_accounts(), subscribers(), listings(), speakers(), invitations(), snoozing(), utc_now
+        calendar_accounts(),
+        subscribers(),
+        listings(),
+        speakers(),
+        invitations(),
+        snoozing(),
+        organisations().recipients,
+        utc_now,
     )
     return Desk(conversation, tickets(), drawing(), replies(), mattermost(), utc_now)
 

@@ -119,6 +119,31 @@ def started_message(organisations: Sequence[str], texts: Texts) -> Formatted:
     )
 
 
+def stop_button(texts: Texts) -> str:
+    """STOP as a button."""
+    return texts.gettext("No more messages")
+
+
+def start_button(texts: Texts) -> str:
+    """START as a button."""
+    return texts.gettext("Send me messages again")
+
+
+def unsubscribed_text(organisation: str, texts: Texts) -> str:
+    """The answer to the button that says STOP."""
+    return texts.gettext("You get no more messages of {organisation}.", organisation=organisation)
+
+
+def subscribed_text(organisation: str, texts: Texts) -> str:
+    """The answer to the button that says START."""
+    return texts.gettext("You get the messages of {organisation} again.", organisation=organisation)
+
+
+def no_recipient_text(texts: Texts) -> str:
+    """The answer to a button of whoever was removed."""
+    return texts.gettext("You do not get these messages any more.")
+
+
 def unread_message(support_contact: str, texts: Texts) -> Formatted:
     """The answer to anything else that a person writes to the number."""
     lines = [texts.gettext("Nobody reads what is written here. To get no more of these messages, answer STOP.")]

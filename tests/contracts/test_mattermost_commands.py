@@ -51,6 +51,7 @@ from switchboard.services.conversation.replies import Replies, ReplyAddress
 from switchboard.services.conversation.speakers import Speakers
 from switchboard.services.conversation.tickets import Ticket, Tickets
 from switchboard.services.mattermost_commands import RIGHTS, TRIGGERS, CommandInstaller, CommandTokens
+from switchboard.services.organisations.recipients import Recipients
 from switchboard.services.people import MattermostPeople
 from tests.contracts.mattermost_client import Caller
 from tests.unit.routes.fakes import FakeQueue, FakeServices, settings
@@ -94,6 +95,7 @@ class Office:
         self.tickets = Tickets([KEY])
         self.drawing = Drawing(self.tickets, lambda: self.now, public_url=self.url)
         self.replies = Replies(self.client, MattermostChannel(self.client).open, self.drawing, self.box)
+        self.recipients = Recipients(self.database, self.people, lambda: self.now)
         self.speakers = Speakers(self.accounts, self.subscribers, self.people)
         conversation = Conversation(
             self.accounts,
@@ -102,6 +104,7 @@ class Office:
             self.speakers,
             Invitations(self.database, lambda: self.now),
             Snoozing(self.database, lambda: self.now),
+            self.recipients,
             lambda: self.now,
         )
         self.desk = Desk(conversation, self.tickets, self.drawing, self.replies, self.client, lambda: self.now)

@@ -22,6 +22,7 @@ class Step(StrEnum):
     DAY = "day"
     PERIOD = "period"
     ANSWER = "answer"  # details: delivery, meeting (its number there), answer (a Reply)
+    SUBSCRIPTION = "subscription"  # details: recipient, word (of domain.organisations.words)
     SNOOZE = "snooze"  # details: delivery, choice (minutes from now, or 0 for the start)
 
 

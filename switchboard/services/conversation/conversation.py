@@ -23,6 +23,7 @@ from switchboard.services.conversation.menus import connect_first, info, menu
 from switchboard.services.conversation.notifications import Notifications
 from switchboard.services.conversation.snoozes import snooze_reminder
 from switchboard.services.conversation.speakers import Speaker, Speakers
+from switchboard.services.conversation.subscriptions import Subscriptions, press_subscription
 from switchboard.services.conversation.tickets import Ticket
 from switchboard.texts import connections as connection_words
 from switchboard.texts import menu as words
@@ -41,12 +42,14 @@ class Conversation:
         speakers: Speakers,
         invitations: Invitations,
         snoozing: Snoozing,
+        subscriptions: Subscriptions,
         clock: Callable[[], datetime],
     ) -> None:
         self._subscribers = subscribers
         self._speakers = speakers
         self._invitations = invitations
         self._snoozing = snoozing
+        self._subscriptions = subscriptions
         self._clock = clock
         self._connections = Connections(accounts)
         self._notifications = Notifications(accounts)
@@ -84,7 +87,7 @@ class Conversation:
                 return self._connections.confirm_disconnect(speaker, int(ticket.details["account"]))
             case Step.DELETE:
                 return self._notifications.confirm_delete(speaker)
-            case Step.ANSWER | Step.SNOOZE:
+            case Step.ANSWER | Step.SNOOZE | Step.SUBSCRIPTION:
                 return self._in_message(speaker, ticket, post_id)
             case Step.KEEP:
                 return Answer(connection_words.kept_text(speaker.texts))
@@ -92,7 +95,9 @@ class Conversation:
                 return menu(parse_command(""), speaker.texts)
 
     def _in_message(self, speaker: Speaker, ticket: Ticket, post_id: str) -> Answer:
-        """A button of a message that came by itself, and that will show what became of it."""
+        """A button of a message that came by itself."""
+        if ticket.step is Step.SUBSCRIPTION:
+            return press_subscription(speaker, self._subscriptions, ticket.details)
         if ticket.step is Step.SNOOZE:
             return snooze_reminder(speaker, self._snoozing, ticket.details, post_id, self._clock())
         return answer_invitation(speaker, self._invitations, ticket.details, post_id)

@@ -12,7 +12,13 @@ from switchboard.services.conversation.tickets import Ticket, Tickets
 BUTTON_LIFE = timedelta(hours=24)
 CONFIRMATION_LIFE = timedelta(minutes=10)
 FORM_LIFE = timedelta(hours=1)
-_CONFIRMATIONS = frozenset({Step.DISCONNECT, Step.DELETE})
+SUBSCRIPTION_LIFE = timedelta(days=3650)
+"""Whoever wants no more messages finds the button in any of them, however old."""
+_LIVES = {
+    Step.DISCONNECT: CONFIRMATION_LIFE,
+    Step.DELETE: CONFIRMATION_LIFE,
+    Step.SUBSCRIPTION: SUBSCRIPTION_LIFE,
+}
 ACTION_PATH = "/mattermost/action"
 DIALOG_PATH = "/mattermost/dialog"
 MAX_FIELD_LENGTH = 3000
@@ -38,8 +44,8 @@ class Drawing:
         for number, row in enumerate(answer.rows):
             actions = []
             for position, choice in enumerate(row.choices):
-                life = CONFIRMATION_LIFE if choice.step in _CONFIRMATIONS else BUTTON_LIFE
-                ticket = Ticket(choice.step, user_id, choice.until or now + life, choice.details)
+                until = choice.until or now + _LIVES.get(choice.step, BUTTON_LIFE)
+                ticket = Ticket(choice.step, user_id, until, choice.details)
                 actions.append(
                     {
                         "id": f"b{number}x{position}",  # letters and digits alone are allowed

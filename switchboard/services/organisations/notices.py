@@ -29,8 +29,11 @@ from switchboard.domain.organisations import templates
 from switchboard.domain.organisations.digests import LINE_SPANS, LINE_UNITS
 from switchboard.domain.organisations.markup import Formatted
 from switchboard.domain.organisations.templates import Purpose
+from switchboard.domain.organisations.words import Word
 from switchboard.errors import NotFoundError
 from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
+from switchboard.services.conversation.answers import ButtonRow
+from switchboard.services.conversation.subscriptions import subscription_row
 from switchboard.services.organisations.addresses import MATTERMOST, TELEGRAM
 from switchboard.services.organisations.events import DIGEST_KIND, DOCUMENT_KIND, PROCESSED_BEFORE
 from switchboard.services.organisations.organisations import language as known_language
@@ -42,6 +45,7 @@ from switchboard.texts.markdown import Message, formatted_markdown
 
 EDIT_KIND = "organisation.edit"
 TEST_KIND = "organisation.test"
+WITH_BUTTON = (DOCUMENT_KIND, DIGEST_KIND, EDIT_KIND)
 KINDS = (DOCUMENT_KIND, DIGEST_KIND, EDIT_KIND, TEST_KIND, ANSWER_KIND)
 MAILING = "mailing"
 """The kind of the events of mailings."""
@@ -321,9 +325,11 @@ class _Desk:
         own = (one.support_contact for one in self._chain(recipient) if one.support_contact)
         return next(own, self._support_contact)
 
-    @staticmethod
     def _rendered(
-        delivery: ClaimedDelivery, recipient: Recipient, text: Formatted, *, edits: str | None = None
+        self, delivery: ClaimedDelivery, recipient: Recipient, text: Formatted, *, edits: str | None = None
     ) -> Rendered:
         address = recipient.telegram if delivery.channel == TELEGRAM else None
-        return Rendered(Message(formatted_markdown(text)), address=address, formatted=text, edits=edits)
+        rows: tuple[ButtonRow, ...] = ()
+        if delivery.channel == MATTERMOST and delivery.kind in WITH_BUTTON:
+            rows = (subscription_row(recipient.id, Word.STOP, Texts.for_locale(self._locale(recipient))),)
+        return Rendered(Message(formatted_markdown(text)), address=address, rows=rows, formatted=text, edits=edits)

@@ -123,7 +123,7 @@ class Recipients:
     ) -> tuple[RecipientView, bool]:
         """Make the recipient so, new or not; the same again changes nothing. Also whether it is new.
 
-        STOP stays: of this recipient, and for a new one that of the same Telegram address in this organisation.
+        STOP stays: of this recipient, and for a new one that of the same address in this organisation.
         """
         _check_id(external_id)
         values = self._values(settings)
@@ -140,7 +140,7 @@ class Recipients:
                 setattr(row, name, values[name])
             if {"digest", "digest_at"}.intersection(changed):
                 send_collected(session, [row.id], now)
-            if created and row.stopped_at is None and row.telegram is not None:
+            if created and row.stopped_at is None and (row.telegram or row.mattermost):
                 row.stopped_at = _stopped_elsewhere(session, row)
             if created or changed:
                 row.updated_at = now
@@ -199,14 +199,33 @@ class Recipients:
             if word is None:
                 _answer(session, account_id, found, "unread", f"{now:%Y-%m-%d}", now)
                 return Heard.ANSWERED
-            changed = [row for row in found if (row.stopped_at is None) == (word is Word.STOP)]
-            for row in changed:
-                row.stopped_at = now if word is Word.STOP else None
-                row.updated_at = now
-                _audit(session, row, f"recipient.{word}", "recipient", now)
+            changed = _hear(session, found, word, now)
             if changed:
                 _answer(session, account_id, changed, str(word), once or now.isoformat(), now)
         return Heard.STOPPED if word is Word.STOP else Heard.STARTED
+
+    def press(self, user_id: str, recipient_id: int, word: Word) -> str | None:
+        """A click in a message over Mattermost, by the user whose message it was: STOP or START for its organisation.
+
+        The organisation's name; None where they are no recipient there any more. The same again changes nothing.
+        """
+        now = self._clock()
+        with self._database.write() as session:
+            clicked = session.get(Recipient, recipient_id)
+            if clicked is None or clicked.removed_at is not None or clicked.mattermost != user_id:
+                return None
+            same = session.scalars(
+                select(Recipient)
+                .where(
+                    Recipient.organisation_id == clicked.organisation_id,
+                    Recipient.mattermost == user_id,
+                    Recipient.removed_at.is_(None),
+                )
+                .order_by(Recipient.id)
+                .with_for_update()
+            ).all()
+            _hear(session, same, word, now)
+            return organisation(session, clicked.organisation_id).name
 
     def _values(self, settings: RecipientSettings) -> dict[str, Any]:
         """The columns; every mistake is an InvalidInputError. Mattermost is asked here, before any transaction."""
@@ -294,11 +313,12 @@ def _standing(session: Session, organisation_id: int, external_id: str, *, lock:
 
 def _stopped_elsewhere(session: Session, row: Recipient) -> datetime | None:
     """The STOP of the same address under another name in the organisation."""
+    addresses = ((Recipient.telegram, row.telegram), (Recipient.mattermost, row.mattermost))
     return session.scalars(
         select(Recipient.stopped_at)
         .where(
             Recipient.organisation_id == row.organisation_id,
-            Recipient.telegram == row.telegram,
+            or_(*(column == address for column, address in addresses if address is not None)),
             Recipient.id != row.id,
             Recipient.stopped_at.is_not(None),
         )
@@ -328,6 +348,16 @@ def _heard(session: Session, account_id: int, peer: Peer) -> Sequence[Recipient]
         .order_by(Recipient.id)
         .with_for_update(of=Recipient)
     ).all()
+
+
+def _hear(session: Session, rows: Sequence[Recipient], word: Word, now: datetime) -> list[Recipient]:
+    """STOP or START for these; those for whom it is news."""
+    changed = [row for row in rows if (row.stopped_at is None) == (word is Word.STOP)]
+    for row in changed:
+        row.stopped_at = now if word is Word.STOP else None
+        row.updated_at = now
+        _audit(session, row, f"recipient.{word}", "recipient", now)
+    return changed
 
 
 def _answer(
