@@ -22,6 +22,10 @@ from switchboard.errors import InvalidInputError
 
 MOST_SOURCE_CHARS = 8_000
 MOST_PROBLEMS = 20
+LEAST_TRUNCATED = 3
+"""Characters that `truncate` leaves: so many has the `...` it puts there."""
+MOST_LEVELS = 30
+"""Of conditions and brackets in each other; Python takes a hundred."""
 FILTERS = ("upper", "lower", "capitalize", "trim", "default", "truncate", "escape")
 PLACEHOLDERS: Mapping[str, tuple[str, str]] = {
     "number": ("the document's number", "9" * 100),
@@ -47,6 +51,8 @@ class Purpose(StrEnum):
 
 
 _KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_TOO_DEEP = "the template has too many conditions or brackets in each other"
+_HOW_TO_FILTER = 'filters stand behind a placeholder: title|upper, title|default("-", true), title|truncate(40)'
 _ALLOWED = (
     nodes.Template,
     nodes.Output,
@@ -90,10 +96,16 @@ def faults(source: str) -> list[str]:
     """Of these problems those that keep a template from being tried: too long, unreadable, or doing what is not allowed."""
     if len(source) > MOST_SOURCE_CHARS:
         return [f"the template has more than {MOST_SOURCE_CHARS} characters"]
+    if "\x00" in source:
+        return ["the template has a character with the number 0, which cannot be stored"]
     try:
         parsed = _environment().parse(source)
     except TemplateSyntaxError as error:
         return [f"line {error.lineno}: {error.message}"]
+    except RecursionError:
+        return [_TOO_DEEP]
+    if _is_deeper(parsed, MOST_LEVELS):
+        return [_TOO_DEEP]
     return list(dict.fromkeys(_forbidden(parsed)))[:MOST_PROBLEMS]
 
 
@@ -123,8 +135,46 @@ def _forbidden(parsed: nodes.Template) -> Iterator[str]:
             yield f"{line}: there is no placeholder {node.name}; {hint}"
         elif isinstance(node, nodes.Filter) and node.name not in FILTERS:
             yield f"{line}: there is no filter {node.name} here; there are {', '.join(FILTERS)}"
+        elif isinstance(node, nodes.Filter) and not _can_filter(node):
+            yield f"{line}: {_HOW_TO_FILTER}"
+        elif isinstance(node, nodes.Compare) and not _can_compare(node):
+            yield f"{line}: placeholders and texts are compared with each other; numbers only by == and !="
         elif not isinstance(node, _ALLOWED):
             yield f"{line}: {type(node).__name__.lower()} is not allowed; there are placeholders, filters and if"
+
+
+def _can_filter(node: nodes.Filter) -> bool:
+    """Whether a filter works with any values: nothing that is checked may fail when a message is written."""
+    if not _is_text(node.node) or node.kwargs or node.dyn_args is not None or node.dyn_kwargs is not None:
+        return False
+    match node.name:
+        case "default":
+            return 1 <= len(node.args) <= 2 and _is_text(node.args[0])
+        case "truncate":
+            given = [argument.value for argument in node.args if isinstance(argument, nodes.Const)]
+            kinds = [type(value) for value in given]
+            fits = len(given) == len(node.args) and kinds in ([], [int], [int, bool])
+            return fits and (not given or given[0] >= LEAST_TRUNCATED)
+        case _:
+            return not node.args
+
+
+def _can_compare(node: nodes.Compare) -> bool:
+    return all(one.op in ("eq", "ne") for one in node.ops) or all(
+        _is_text(one) for one in (node.expr, *(operand.expr for operand in node.ops))
+    )
+
+
+def _is_text(node: nodes.Node | None) -> bool:
+    if isinstance(node, nodes.CondExpr):
+        return _is_text(node.expr1) and _is_text(node.expr2)
+    return isinstance(node, nodes.Name | nodes.Filter) or (
+        isinstance(node, nodes.Const) and isinstance(node.value, str)
+    )
+
+
+def _is_deeper(node: nodes.Node, levels: int) -> bool:
+    return levels == 0 or any(_is_deeper(child, levels - 1) for child in node.iter_child_nodes())
 
 
 def _all_nodes(node: nodes.Node) -> Iterator[nodes.Node]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from switchboard.domain.organisations import templates
 from switchboard.domain.organisations.markup import MOST_UNITS, Span, Style
@@ -47,11 +49,67 @@ def test_conditions_and_filters_work() -> None:
         ("x" * (templates.MOST_SOURCE_CHARS + 1), "more than 8000 characters"),
         ("{{ number }} " + "x" * MOST_UNITS, f"{MOST_UNITS} fit in one"),
         ("{{ link }}{{ link }}{{ link }}", f"{MOST_UNITS} fit in one"),
+        ("{{ 1|upper }}", "filters stand behind a placeholder"),
+        ("{{ title|trim(5) }}", "filters stand behind a placeholder"),
+        ('{{ title|truncate("x") }}', "filters stand behind a placeholder"),
+        ("{{ title|truncate(2) }}", "filters stand behind a placeholder"),
+        ("{{ title|truncate(*number) }}", "filters stand behind a placeholder"),
+        ("{{ title|default(5)|truncate(9) }}", "filters stand behind a placeholder"),
+        ("{{ number < 5 }}", "line 1: placeholders and texts are compared"),
+        ("{{ number in 5 }}", "line 1: placeholders and texts are compared"),
+        ("{{ number }}\x00", "cannot be stored"),
+        ("{{ " + "(" * 3_000 + "number" + ")" * 3_000 + " }}", "too many conditions or brackets"),
+        ("{% if number %}" * 150 + "x" + "{% endif %}" * 150, "too many conditions or brackets"),
         ("{{ number }}" + "<b>x</b> " * 101, "the message has 101 formatted parts, Telegram shows 100"),
     ],
 )
 def test_a_wrong_template_is_told_where_and_why(source: str, complaint: str) -> None:
     assert any(complaint in problem for problem in templates.problems(source)), templates.problems(source)
+
+
+def expressions() -> st.SearchStrategy[str]:
+    names = st.sampled_from(["number", "title", "link", '"x"', "5", "true"])
+    filters = [
+        "upper",
+        "trim",
+        "trim(5)",
+        "default(title)",
+        "default(5, 1)",
+        "truncate",
+        "truncate(3)",
+        "truncate(title)",
+    ]
+    return st.recursive(
+        names,
+        lambda inner: st.one_of(
+            st.tuples(inner, st.sampled_from(filters)).map("({0[0]}|{0[1]})".format),
+            st.tuples(inner, st.sampled_from(["<", "==", "in", "and", "or", ">="]), inner).map(
+                "({0[0]} {0[1]} {0[2]})".format
+            ),
+            st.tuples(inner, inner, inner).map("({0[0]} if {0[1]} else {0[2]})".format),
+            st.tuples(inner, inner).map("({0[0]} if {0[1]})".format),
+            inner.map("(not {})".format),
+        ),
+        max_leaves=6,
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(expressions(), st.dictionaries(st.sampled_from(["number", "title", "link"]), st.text(max_size=8)))
+def test_what_may_be_stored_can_be_written_with_any_values(expression: str, values: dict[str, str]) -> None:
+    source = f"{{% if title %}}{{{{ {expression} }}}}{{% endif %}}{{{{ number }}}}"
+    if not templates.faults(source):
+        templates.written(source, values)
+        templates.written(source, {**values, "title": "x"})
+
+
+def test_filters_and_comparisons_of_text_may_be_stored() -> None:
+    for source in (
+        "{{ number }}{{ title|truncate(20, true) }}{{ title|truncate }}{{ title|default(number)|upper }}",
+        '{{ number }}{% if "Lease" in title or number == 5 or title > "b" %}x{% endif %}',
+        '{{ ("a" if title else number)|upper }}',
+    ):
+        assert templates.problems(source) == []
 
 
 def test_a_hundred_formatted_parts_may_be_stored() -> None:
