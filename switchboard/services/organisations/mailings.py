@@ -447,12 +447,12 @@ def _between(row: Mailing, sender: Organisation, now: datetime) -> timedelta:
 def _values(settings: MailingSettings) -> dict[str, Any]:
     """The columns but `rule`, which needs the organisation's clocks; every mistake is an InvalidInputError."""
     name, title = " ".join(settings.name.split()), " ".join(settings.title.split())
-    if not 1 <= len(name) <= MOST_NAME_CHARS:
-        raise InvalidInputError(f"a name has 1 to {MOST_NAME_CHARS} characters", field="name")
-    if len(title) > MOST_TITLE_CHARS:
-        raise InvalidInputError(f"at most {MOST_TITLE_CHARS} characters", field="title")
+    if not 1 <= len(name) <= MOST_NAME_CHARS or not name.isprintable():
+        raise InvalidInputError(f"a name has 1 to {MOST_NAME_CHARS} printable characters", field="name")
+    if len(title) > MOST_TITLE_CHARS or "\x00" in title:
+        raise InvalidInputError(f"at most {MOST_TITLE_CHARS} characters that can be stored", field="title")
     link = settings.link.strip()
-    if link and not (len(link) <= MOST_LINK_CHARS and link.startswith(("http://", "https://")) and is_link(link)):
+    if link and not (len(link) <= MOST_LINK_CHARS and link.isprintable() and _is_web(link)):
         raise InvalidInputError(
             f"a link begins with https:// (or http://), has no spaces and at most {MOST_LINK_CHARS} characters",
             field="link",
@@ -467,6 +467,10 @@ def _values(settings: MailingSettings) -> dict[str, Any]:
     if problems := _problems_of_texts(Mailing(**values)):
         raise InvalidInputsError(problems, field="texts")
     return values
+
+
+def _is_web(link: str) -> bool:
+    return link.startswith(("http://", "https://")) and is_link(link)
 
 
 def _recipients(names: Sequence[str]) -> list[str]:

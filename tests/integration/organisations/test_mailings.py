@@ -339,7 +339,11 @@ def test_a_dry_run_counts_channels_and_time_and_sends_nothing(house: House) -> N
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    ({"name": " "}, "name", "1 to 100 characters"),
+    ({"name": " "}, "name", "1 to 100 printable characters"),
+    ({"name": "a\x00"}, "name", "printable"),
+    ({"title": "a\x00"}, "title", "can be stored"),
+    ({"link": "https://x.example/\x00"}, "link", "begins with https://"),
+    ({"texts": {"en": "a\x00"}}, "texts", "cannot be stored"),
     ({"rule": "* * * * *"}, "rule", "every 15 minutes at most"),
     ({"link": "ftp://x"}, "link", "begins with https://"),
     ({"link": "https://a b"}, "link", "begins with https://"),
