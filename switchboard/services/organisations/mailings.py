@@ -162,7 +162,7 @@ class Mailings:
         """A new one, which goes out at its next time. ConflictError where the organisation has one with this name."""
         values, now = _values(settings), self._clock()
         with self._database.write() as session:
-            sender = organisation(session, organisation_id, lock=True)
+            sender = locked_sender(session, organisation_id)
             values["rule"] = timetable.check(settings.rule, now, ZoneInfo(sender.zone))
             made = Mailing(organisation_id=organisation_id, skipped_count=0, created_at=now, updated_at=now, **values)
             made.next_at = _next(made, sender, now)
@@ -175,7 +175,7 @@ class Mailings:
         """Make it so; one that is stopped stays so. What waits to be sent gets the new words."""
         values, now = _values(settings), self._clock()
         with self._database.write() as session:
-            sender = organisation(session, organisation_id, lock=True)
+            sender = locked_sender(session, organisation_id)
             row = _standing(session, organisation_id, mailing_id)
             values["rule"] = timetable.check(settings.rule, now, ZoneInfo(sender.zone))
             changed = sorted(name for name, value in values.items() if getattr(row, name) != value)
@@ -192,7 +192,7 @@ class Mailings:
     def remove(self, organisation_id: int, mailing_id: int, *, actor: str) -> None:
         """Remove it; what still waits to be sent of it is given up."""
         with self._database.write() as session:
-            organisation(session, organisation_id, lock=True)
+            locked_sender(session, organisation_id)
             row = _standing(session, organisation_id, mailing_id)
             _audit(session, row, "mailing.remove", actor, self._clock())
             session.delete(row)
@@ -200,7 +200,7 @@ class Mailings:
     def stop(self, organisation_id: int, mailing_id: int, *, actor: str) -> MailingView:
         """It does not go out any more until `resume`. What waits of it already is sent."""
         with self._database.write() as session:
-            sender = organisation(session, organisation_id, lock=True)
+            sender = locked_sender(session, organisation_id)
             row = _standing(session, organisation_id, mailing_id)
             if row.next_at is not None:
                 row.next_at = None
@@ -211,7 +211,7 @@ class Mailings:
         """It goes out again from its next time on; those that passed meanwhile are not made up for."""
         now = self._clock()
         with self._database.write() as session:
-            sender = organisation(session, organisation_id, lock=True)
+            sender = locked_sender(session, organisation_id)
             row = _standing(session, organisation_id, mailing_id)
             if row.next_at is None:
                 row.next_at = _next(row, sender, now)
@@ -224,7 +224,7 @@ class Mailings:
             raise InvalidInputError(f"a key has 1 to {MOST_KEY_CHARS} printable characters", field="key")
         now = self._clock()
         with self._database.write() as session:
-            sender = organisation(session, organisation_id, lock=True)
+            sender = locked_sender(session, organisation_id)
             row = _standing(session, organisation_id, mailing_id)
             once = f"{MAILING}:{row.id}:now:{key}"
             before = session.scalar(
@@ -309,7 +309,7 @@ class Mailings:
         now = self._clock()
         with self._database.write() as session:
             try:
-                sender = organisation(session, organisation_id, lock=True)
+                sender = locked_sender(session, organisation_id)
             except NotFoundError:
                 return None
             row = session.get(Mailing, mailing_id)
@@ -379,6 +379,14 @@ class Mailings:
             row.last_event_id = sent.event_id
             row.problem = _problem(session, sent.event_id)
         return sent
+
+
+def locked_sender(session: Session, organisation_id: int) -> Organisation:
+    """The organisation, locked for what concerns its mailings: those of others and its document events are not kept waiting."""
+    found = session.get(Organisation, organisation_id, with_for_update={"key_share": True}, populate_existing=True)
+    if found is None:
+        raise NotFoundError(f"there is no organisation {organisation_id}")
+    return found
 
 
 def _standing(session: Session, organisation_id: int, mailing_id: int) -> Mailing:

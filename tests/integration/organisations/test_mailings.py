@@ -16,7 +16,7 @@ from switchboard.domain.telegram.pacing import Limits
 from switchboard.domain.telegram.states import AccountState
 from switchboard.errors import ConflictError, InvalidInputError, InvalidInputsError, NotFoundError, RemoteRejectedError
 from switchboard.services.organisations.events import Accepted, Events
-from switchboard.services.organisations.mailings import Mailings, MailingSettings, MailingView
+from switchboard.services.organisations.mailings import Mailings, MailingSettings, MailingView, locked_sender
 from switchboard.services.organisations.organisations import OrganisationChanges
 from switchboard.services.organisations.previews import PreviewOf
 from tests.integration.organisations.house import NOW, House, peer
@@ -123,6 +123,19 @@ def test_two_scans_at_once_send_it_once(house: House) -> None:
         thread.join(60)
     assert sorted(counts) == [0] * 7 + [1]
     assert (count_events(house), len(house.rows())) == (1, 1)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_mailing_on_its_way_keeps_no_document_waiting(house: House) -> None:
+    house.add("anna")
+    taken: list[Accepted] = []
+    with house.database.write() as session:
+        locked_sender(session, house.org)
+        thread = threading.Thread(target=lambda: taken.append(house.post("anna")))
+        thread.start()
+        thread.join(60)
+        assert len(taken) == 1
 
 
 @both
