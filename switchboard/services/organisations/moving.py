@@ -43,7 +43,10 @@ def move_waiting(session: Session, now: datetime, *, organisation_id: int | None
         .join(Recipient, Recipient.id == DocumentDelivery.recipient_id)
         .outerjoin(OrganisationTelegram, OrganisationTelegram.organisation_id == Recipient.organisation_id)
         .where(
-            waiting,  # as the table's partial index has it
+            # as the partial indexes have it: few rows of many
+            DocumentDelivery.delivery_id.is_not(None),
+            DocumentDelivery.followed_at.is_(None),
+            waiting,
             Delivery.state == DeliveryState.PENDING,
             Delivery.channel == TELEGRAM,
             or_(account_id.is_(None), Delivery.subject != subject),
