@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.e2e.telegram_mail import FAST, Mail
 
 DATABASES = [pytest.param("postgres_url", id="postgresql"), pytest.param("sqlite_url", id="sqlite")]
 SEND: dict[str, Any] = {"method": "messages.sendMessage"}
+MOVING_LEASE_S = 16  # a renewal, and with it a change of hands, every four seconds
 pytestmark = pytest.mark.timeout(600)  # a thousand messages each way on a busy machine
 
 
@@ -83,26 +85,36 @@ def test_a_broker_killed_while_messages_go_and_come_cuts_no_connection(gateways:
 @pytest.mark.parametrize("gateways", DATABASES, indirect=True)
 def test_accounts_that_move_among_gateways_are_never_in_two_hands(gateways: Gateways) -> None:
     """A second gateway comes, the first one goes, a third comes: each send is made once, and none is cut off and repeated."""
-    mail = Mail(gateways, offices=8, people=5)
-    first = mail.open(lease_s=LONG_LEASE_S)
-    mail.enter(15)
-    mail.wait_sent(40)
-    second = gateways.start(lease_s=LONG_LEASE_S)
-    mail.write(5)
-    gateways.wait_for(lambda: gateways.owners() == {first.pid, second.pid}, "the second to get its share")
-    mail.enter(5)
-    mail.write(5)
-    first.send_signal(signal.SIGTERM)
-    assert first.wait(40) == 0
-    gateways.wait_for(lambda: gateways.owners() == {second.pid}, "the second to hold every shard")
-    mail.enter(5)
-    mail.write(5)
-    third = gateways.start(lease_s=LONG_LEASE_S)
-    gateways.wait_for(lambda: gateways.owners() == {second.pid, third.pid}, "the third to get its share")
+    mail = Mail(gateways, offices=4, people=3)
+    first = mail.open(lease_s=MOVING_LEASE_S)
+    moved = threading.Event()
+    with ThreadPoolExecutor(1) as clerks:
+        entering = clerks.submit(_enter_until, moved, mail)
+        try:
+            mail.wait_sent(40)
+            second = gateways.start(lease_s=MOVING_LEASE_S)
+            mail.write(5)
+            gateways.wait_for(lambda: gateways.owners() == {first.pid, second.pid}, "the second to get its share")
+            mail.write(5)
+            first.send_signal(signal.SIGTERM)
+            assert first.wait(40) == 0
+            gateways.wait_for(lambda: gateways.owners() == {second.pid}, "the second to hold every shard")
+            mail.write(5)
+            third = gateways.start(lease_s=MOVING_LEASE_S)
+            gateways.wait_for(lambda: gateways.owners() == {second.pid, third.pid}, "the third to get its share")
+        finally:
+            moved.set()
+        entering.result()
     mail.settle()
     mail.check()
     assert _sends(gateways) == mail.made()
     assert gateways.lines() == len(mail.offices)
+
+
+def _enter_until(moved: threading.Event, mail: Mail) -> None:
+    """Nearly as many documents as may be sent, so that there are always some in hand."""
+    while not moved.wait(0.15):
+        mail.enter(1)
 
 
 @pytest.mark.full
