@@ -5,6 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
+from switchboard.db import migrate
 from switchboard.db.engine import Database
 from switchboard.db.models import Base
 from switchboard.settings import load_settings
@@ -25,7 +26,7 @@ given = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    database = Database(load_settings().effective_database_url, connections=1)
-    with database.engine.execution_options(switchboard_write=True).begin() as opened:
+    database = Database(load_settings().effective_database_url, connections=1, enforce_foreign_keys=False)
+    with migrate.locked(database) as opened:
         run(opened)
     database.dispose()

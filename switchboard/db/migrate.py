@@ -70,7 +70,7 @@ def _run(database_url: str, apply: _Apply) -> str:
     database = Database(database_url, connections=1, enforce_foreign_keys=False)
     config = _config()
     try:
-        with _locked(database) as connection:
+        with locked(database) as connection:
             config.attributes["connection"] = connection
             apply(config)
             return current_revision(connection)
@@ -79,7 +79,7 @@ def _run(database_url: str, apply: _Apply) -> str:
 
 
 @contextmanager
-def _locked(database: Database) -> Iterator[Connection]:
+def locked(database: Database) -> Iterator[Connection]:
     """A connection in a write transaction that only one process can hold; all migrations of a run commit together."""
     with database.engine.execution_options(switchboard_write=True).connect() as connection, connection.begin():
         if database.dialect == "postgresql":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -21,6 +22,21 @@ from switchboard.db.models import Base
 from switchboard.errors import InvalidInputError
 from tests.servers import ROOT
 
+_SQLITE = """
+SELECT tbl_name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND tbl_name NOT LIKE 'sqlite_%%'
+"""
+_POSTGRESQL = """
+SELECT a.attrelid::regclass::text, concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+       CASE WHEN pg_get_expr(d.adbin, d.adrelid) LIKE 'nextval%%' THEN 'numbered' END)
+  FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+ WHERE c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
+UNION ALL
+SELECT conrelid::regclass::text, concat_ws(' ', conname, pg_get_constraintdef(oid))
+  FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND conrelid <> 0
+UNION ALL
+SELECT tablename, indexdef FROM pg_indexes WHERE schemaname = 'public'
+"""
 UPGRADE = "import sys; from switchboard.db import migrate; print(migrate.upgrade(sys.argv[1]))"
 
 
@@ -29,6 +45,34 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgresql":
         return str(request.getfixturevalue("empty_postgres_url"))
     return f"sqlite:///{tmp_path / 'empty.sqlite3'}"
+
+
+@pytest.fixture
+def empty_url_beside(database: Database, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A second one, of the same kind as `database`."""
+    if database.dialect == "postgresql":
+        return str(request.getfixturevalue("empty_postgres_url"))
+    return f"sqlite:///{tmp_path / 'beside.sqlite3'}"
+
+
+def described(database: Database) -> dict[str, list[str]]:
+    """By table: columns, constraints and indexes as the database tells them, without defaults, which models leave to us."""
+    tell = _SQLITE if database.dialect == "sqlite" else _POSTGRESQL
+    found: dict[str, list[str]] = {}
+    with database.engine.connect() as connection:
+        for table, text_ in connection.exec_driver_sql(tell):
+            found.setdefault(table.strip('"'), []).extend(_parts(text_))
+    found.pop("alembic_version", None)
+    return {table: sorted(parts) for table, parts in found.items()}
+
+
+def _parts(of_sql: str) -> list[str]:
+    """What a CREATE TABLE lists; any other text as it is."""
+    if not of_sql.startswith("CREATE TABLE"):
+        return [of_sql]
+    listed = of_sql[of_sql.index("(") + 1 : of_sql.rindex(")")]
+    parts = [" ".join(part.split()) for part in re.split(r",(?![^(]*\))", listed)]
+    return [re.sub(r" DEFAULT \S+", "", part) for part in parts]
 
 
 def tables(url: str) -> set[str]:
@@ -52,6 +96,15 @@ def test_the_migrations_make_what_the_models_say(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_migrations_make_every_table_as_the_models_do(database: Database, empty_url_beside: str) -> None:
+    """Names of constraints, ON DELETE, conditions of indexes, AUTOINCREMENT: what Alembic's comparison does not look at."""
+    beside = Database(empty_url_beside)
+    Base.metadata.create_all(beside.engine)
+    wanted = described(beside)
+    beside.dispose()
+    assert described(database) == wanted
 
 
 def test_partial_indexes_and_unique_keys_stand_in_the_database(database: Database) -> None:
@@ -114,7 +167,7 @@ def test_a_release_waits_for_the_lock_and_not_for_ever(
 
 def test_a_migration_has_a_statement_time_out(empty_postgres_url: str) -> None:
     database = Database(empty_postgres_url)
-    with migrate._locked(database) as connection:
+    with migrate.locked(database) as connection:
         assert connection.execute(text("SHOW statement_timeout")).scalar() == "5min"
         assert connection.execute(text("SHOW lock_timeout")).scalar() == "1min"
     database.dispose()

@@ -12,7 +12,12 @@ from switchboard.db.types import Json, UtcDateTime
 
 
 class Base(DeclarativeBase):
-    """Base of every model."""
+    """Base of every model. A table that numbers its rows gives no number twice, on SQLite as on PostgreSQL.
+
+    The ledger's keys, subjects and bodies, messages in the queue and the audit log name rows that may be gone by now. SQLite
+    gives the highest number again after its row was deleted, unless it is told AUTOINCREMENT
+    (https://www.sqlite.org/autoinc.html).
+    """
 
     metadata = MetaData(
         naming_convention={
@@ -29,3 +34,9 @@ class Base(DeclarativeBase):
         list[str]: Json,
         list[dict[str, Any]]: Json,
     }
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        table = cls.metadata.tables[cls.__tablename__]
+        if table.autoincrement_column is not None:
+            table.dialect_kwargs["sqlite_autoincrement"] = True

@@ -16,6 +16,7 @@ _TO_REMIND = text("remind_at IS NOT NULL")
 _COLLECTED = text("digest_at IS NOT NULL")
 _OF_A_MAILING = text("mailing_id IS NOT NULL")
 _SCHEDULED = text("next_at IS NOT NULL")
+_STOPPED_BY = text("stopped_by IS NOT NULL")
 
 
 class EventState(StrEnum):
@@ -59,7 +60,8 @@ class OrganisationCredential(Base):
 class OrganisationTelegram(Base):
     """The number an organisation writes from. One number may serve several organisations, then with one api_id.
 
-    `told` is what its contacts know: None before it was ever online, else `online` or `out`.
+    `told` is what its contacts know: None before it was ever online, else `online` or `out`. `lost_to` is the phone of the
+    number that the account turned out to be now, for which it was taken from here.
     """
 
     __tablename__ = "organisation_telegram"
@@ -71,15 +73,17 @@ class OrganisationTelegram(Base):
     api_hash: Mapped[str] = mapped_column(Sealed)
     told: Mapped[str | None] = mapped_column(String(8))
     told_at: Mapped[datetime | None]
+    lost_to: Mapped[str | None] = mapped_column(String(16))
 
 
 class Recipient(Base):
     """A person whom an organisation notifies, under the document system's own name for them.
 
-    `telegram` is an id, a @username or a phone; `mattermost` a user id. `stopped_at` is the person's own STOP and outlives
-    every change, also the removal (`removed_at`). `telegram_user_id` is who they turned out to be, `contacted_at` when a
-    Telegram message first reached them, and both are forgotten with another address. `digest` (none, hour, day) and
-    `digest_at` (a wall time) None are the organisation's.
+    `telegram` is an id, a @username or a phone; `mattermost` a user id. `stopped_at` is a STOP that was heard while they stood
+    here, and outlives every change, also the removal (`removed_at`); `stopped_by` is who said it over Telegram, None over
+    Mattermost. `telegram_user_id` is who they turned out to be, `contacted_at` when a Telegram message first reached them,
+    and both are forgotten with another address. `digest` (none, hour, day) and `digest_at` (a wall time) None are the
+    organisation's.
     """
 
     __tablename__ = "recipients"
@@ -87,6 +91,7 @@ class Recipient(Base):
         UniqueConstraint("organisation_id", "external_id"),
         Index("ix_recipients_telegram", "telegram"),
         Index("ix_recipients_telegram_user_id", "telegram_user_id"),
+        Index("ix_recipients_stopped_by", "stopped_by", sqlite_where=_STOPPED_BY, postgresql_where=_STOPPED_BY),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -99,6 +104,7 @@ class Recipient(Base):
     mattermost: Mapped[str | None] = mapped_column(String(64))
     opted_in: Mapped[bool]
     stopped_at: Mapped[datetime | None]
+    stopped_by: Mapped[int | None] = mapped_column(BigInteger)
     quiet_from: Mapped[time | None]
     quiet_until: Mapped[time | None]
     zone: Mapped[str | None] = mapped_column(String(64))
@@ -111,6 +117,16 @@ class Recipient(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     removed_at: Mapped[datetime | None]
+
+
+class TelegramStop(Base):
+    """A person's STOP to a number, until their START: both by their Telegram ids, so that it outlives accounts and recipients."""
+
+    __tablename__ = "telegram_stops"
+
+    own_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    stopped_at: Mapped[datetime]
 
 
 class NoticeTemplate(Base):
@@ -133,15 +149,13 @@ class Mailing(Base):
 
     `recipients` None stands for everybody who is opted in at that moment. `next_at` None: stopped. `last_at` and
     `last_event_id` are of what went out last, `problem` why that reached nobody. The last time we were down too long,
-    `skipped_count` times were left out, the first at `skipped_from`. SQLite uses no number twice, so that an event whose
-    mailing was deleted never belongs to another.
+    `skipped_count` times were left out, the first at `skipped_from`.
     """
 
     __tablename__ = "mailings"
     __table_args__ = (
         UniqueConstraint("organisation_id", "name"),
         Index("ix_mailings_next_at", "next_at", sqlite_where=_SCHEDULED, postgresql_where=_SCHEDULED),
-        {"sqlite_autoincrement": True},
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
