@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from benchmarks.postgres import running_postgres
 from sandbox.ports import free_port
@@ -24,7 +24,7 @@ from sandbox.telegram.twin import API_HASH, API_ID
 from switchboard.crypto import SecretBox
 from switchboard.db import migrate
 from switchboard.db.engine import Database
-from switchboard.db.models import TelegramMessage
+from switchboard.db.models import Recipient, TelegramMessage
 from switchboard.domain.telegram.sessions import Application, key_digest
 from switchboard.domain.telegram.states import AccountKind, AccountState, Origin
 from switchboard.services.organisations.credentials import Credentials
@@ -167,7 +167,10 @@ class Deployment:
         return Gateway(process, self.folder / f"{name}.log")
 
     def meet(self) -> None:
-        """Readers write to their accounts, once a gateway runs, until the accounts know them: nobody is a stranger then."""
+        """Readers write to their accounts, once a gateway runs, until the accounts know them: nobody is a stranger then.
+
+        Their organisations have told them something before.
+        """
         people = sum(len(account["readers"]) for account in self.twin.accounts)
 
         def met() -> bool:
@@ -178,6 +181,8 @@ class Deployment:
                 return session.scalar(select(func.count()).select_from(chats)) == people
 
         wait_until(met, "every reader to be known")
+        with self.database.write() as session:
+            session.execute(update(Recipient).values(contacted_at=now()))
 
     def _start(self, name: str, arguments: list[str], **environment: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"{name}.log").open("wb") as log:
