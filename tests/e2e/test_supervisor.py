@@ -175,7 +175,7 @@ def test_restarts_of_a_child_that_keeps_dying_are_spaced_out(start: Callable[...
     run = start({"name": "dying", "code": dying})
     run.wait_ready()
 
-    wait_until(lambda: len(starts.read_text(encoding="utf-8").splitlines()) >= 5)
+    wait_until(lambda: starts.exists() and len(starts.read_text(encoding="utf-8").splitlines()) >= 5)
 
     times = [float(line) for line in starts.read_text(encoding="utf-8").splitlines()]
     pauses = [later - earlier - 0.3 for earlier, later in itertools.pairwise(times)]
