@@ -9,6 +9,7 @@ from routes import (
     authentication,
     documents,
     files,
+    inputs,
     mailings,
     mattermost,
     organisations,
@@ -43,6 +44,7 @@ def create_app(settings: Settings | None = None, services: Services | None = Non
     app.config[system.PUBLIC_URL_KEY] = settings.public_url
     app.extensions[KEY] = (services, queue)
     app.extensions[system.METRICS_KEY] = WebMetrics()
+    inputs.register(app)
     problems.register(app)
     responses.register(app)
     for module in (system, files, admin, mattermost, telegram, documents, organisations, mailings):

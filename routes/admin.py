@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from flask import Blueprint, Response, request, url_for
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from routes.documentation import Answer, describes
+from routes.inputs import Id, Line, Query
 from routes.responses import json_answer
 from routes.services import queue, services
 from switchboard.db.models import DeliveryState
@@ -21,28 +22,24 @@ MAX_PAGE = 500
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 Before = Annotated[
-    int | None, Field(ge=1, description="only entries with an id below this one: `next_before` of the page before")
+    Id | None, Field(description="only entries with an id below this one: `next_before` of the page before")
 ]
 Limit = Annotated[int, Field(ge=1, le=MAX_PAGE, description="entries on a page")]
 
 
-class DeliveryQuery(BaseModel):
+class DeliveryQuery(Query):
     """Which rows of the ledger."""
-
-    model_config = ConfigDict(extra="forbid")
 
     state: Annotated[DeliveryState | None, Field(description="only deliveries in this state")] = None
     before: Before = None
     limit: Limit = 100
 
 
-class AuditQuery(BaseModel):
+class AuditQuery(Query):
     """Which entries of the audit log."""
 
-    model_config = ConfigDict(extra="forbid")
-
     subject: Annotated[
-        str | None, Field(max_length=160, description="only entries on this subject, for example calendar_account:7")
+        Line | None, Field(max_length=160, description="only entries on this subject, for example calendar_account:7")
     ] = None
     before: Before = None
     limit: Limit = 100

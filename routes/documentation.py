@@ -16,14 +16,14 @@ from flask import Flask
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from werkzeug.routing import Rule
 
-from routes import problems
+from routes import inputs, problems
 from routes.authentication import PUBLIC_ENDPOINTS
 
 OPENAPI_VERSION = "3.1.1"
 ATTRIBUTE = "switchboard_description"
 REFERENCES = "#/components/schemas/{model}"
 PARAMETER = re.compile(r"<(?:(?P<converter>\w+)(?:\([^)]*\))?:)?(?P<name>\w+)>")
-PARAMETER_TYPES = {"int": {"type": "integer", "minimum": 0}}
+PARAMETER_TYPES = {"int": {"type": "integer", "minimum": 0, "maximum": inputs.MOST_ID}}
 
 View = TypeVar("View", bound=Callable[..., Any])
 

@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Annotated
 
 from flask import Blueprint, Response, request, url_for
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from routes import problems
 from routes.documentation import Answer, describes, example
+from routes.inputs import MOST_ID, Body, ExternalId, Id, Line, Moment, Query
 from routes.responses import json_answer
 from routes.senders import HEADERS, organisation_id, signature
 from routes.services import queue, services
@@ -26,7 +27,6 @@ from switchboard.services.organisations.events import (
     EventView,
     NewEvent,
 )
-from switchboard.services.organisations.recipients import MOST_ID_CHARS
 
 SEND_TASK = "delivery.mattermost.send"
 WAKE_TASK = "telegram.accounts.wake"
@@ -41,22 +41,18 @@ blueprint = Blueprint("documents", __name__, url_prefix="/documents/events")
 _log = get_logger(__name__)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
-
-
 def _longest(placeholder: str) -> int:
     """As long as templates expect a value to be at most."""
     return len(PLACEHOLDERS[placeholder][1])
 
 
-class DocumentFacts(_Strict):
+class DocumentFacts(Body):
     """A document."""
 
-    number: Annotated[str, Field(min_length=1, max_length=_longest("number"))]
-    title: Annotated[str, Field(max_length=_longest("title"))] = ""
-    link: Annotated[str, Field(max_length=_longest("link"), description="where it is opened: http or https")] = ""
-    deadline: Annotated[AwareDatetime | None, Field(description="RFC 3339 with an offset")] = None
+    number: Annotated[Line, Field(min_length=1, max_length=_longest("number"))]
+    title: Annotated[Line, Field(max_length=_longest("title"))] = ""
+    link: Annotated[Line, Field(max_length=_longest("link"), description="where it is opened: http or https")] = ""
+    deadline: Annotated[Moment | None, Field(description="RFC 3339 with an offset, in the years 2000 to 2199")] = None
 
     @field_validator("link")
     @classmethod
@@ -66,7 +62,7 @@ class DocumentFacts(_Strict):
         return link
 
 
-class EventBody(_Strict):
+class EventBody(Body):
     """What happened to a document, and whom to tell."""
 
     model_config = example(
@@ -87,7 +83,7 @@ class EventBody(_Strict):
     ]
     document: DocumentFacts
     recipients: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=MOST_ID_CHARS)]],
+        list[ExternalId],
         Field(min_length=1, max_length=MOST_RECIPIENTS, description="external ids; unknown ones become states"),
     ]
     remind_minutes: Annotated[
@@ -96,35 +92,30 @@ class EventBody(_Strict):
     ] = None
     urgent: Annotated[bool, Field(description="tell everybody at once, also those who get digests")] = False
 
-    @field_validator("recipients")
-    @classmethod
-    def _printable(cls, recipients: list[str]) -> list[str]:
-        if not all(one.isprintable() for one in recipients):
-            raise ValueError("an external id has printable characters only")
-        return recipients
 
-
-class ProcessedBody(_Strict):
+class ProcessedBody(Body):
     """The event of the address once more. Only a signed request needs it, because a signature covers the body alone."""
 
     model_config = example(event=1)
 
-    event: Annotated[int, Field(ge=1, description="the same number as in the address; another is refused")]
+    event: Annotated[Id, Field(description="the same number as in the address; another is refused")]
 
 
-class DeliveryQuery(_Strict):
+class DeliveryQuery(Query):
     """Which deliveries of the event."""
 
     state: Annotated[str | None, Field(max_length=20, description="only those in this state")] = None
     unread: Annotated[bool, Field(description="only those that were sent over Telegram and not read yet")] = False
-    after: Annotated[int, Field(ge=0, description="only those behind this id: `next_after` of the page before")] = 0
+    after: Annotated[
+        int, Field(ge=0, le=MOST_ID, description="only those behind this id: `next_after` of the page before")
+    ] = 0
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = MAX_PAGE
 
 
-class EventQuery(_Strict):
+class EventQuery(Query):
     """Which events."""
 
-    before: Annotated[int | None, Field(ge=1, description="only those with an id below: `next_before`")] = None
+    before: Annotated[Id | None, Field(description="only those with an id below: `next_before`")] = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
 
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from flask import Blueprint, Response, request, url_for
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from routes import problems
 from routes.documentation import Answer, describes, example
 from routes.documents import KEY, EventAccepted, queue_accepted
+from routes.inputs import Body, ExternalId, Line, Text
 from routes.responses import json_answer
 from routes.senders import actor
 from routes.services import services
@@ -25,11 +26,7 @@ from switchboard.services.organisations.mailings import (
 blueprint = Blueprint("mailings", __name__, url_prefix="/organisations/<int:organisation_id>/mailings")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
-
-
-class MailingFields(_Strict):
+class MailingFields(Body):
     """What a mailing is."""
 
     model_config = example(
@@ -41,20 +38,20 @@ class MailingFields(_Strict):
         recipients=["anna"],
     )
 
-    name: Annotated[str, Field(max_length=100, description="one of its own in the organisation")]
+    name: Annotated[Line, Field(max_length=100, description="one of its own in the organisation")]
     rule: Annotated[
-        str,
+        Line,
         Field(
             max_length=100,
             description="cron: minute, hour, day of the month, month, day of the week, by the organisation's clocks; "
             "every 15 minutes at most",
         ),
     ]
-    texts: Annotated[dict[str, str], Field(description="by language, en, ru or uk; written as templates are")]
-    title: Annotated[str, Field(max_length=500, description="a bold line before the text; empty: none")] = ""
-    link: Annotated[str, Field(max_length=2_000, description="behind the word Open below the text; empty: none")] = ""
+    texts: Annotated[dict[str, Text], Field(description="by language, en, ru or uk; written as templates are")]
+    title: Annotated[Line, Field(max_length=500, description="a bold line before the text; empty: none")] = ""
+    link: Annotated[Line, Field(max_length=2_000, description="behind the word Open below the text; empty: none")] = ""
     recipients: Annotated[
-        list[str] | None,
+        list[ExternalId] | None,
         Field(max_length=MOST_RECIPIENTS, description="external ids; null: everybody who is opted in at that moment"),
     ] = None
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from flask import Blueprint, Response, request, url_for
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from routes.documentation import Answer, describes, example
 from routes.documents import EventPage, EventQuery, queue_accepted
+from routes.inputs import MOST_ID, Body, Line, Query, Text
 from routes.responses import json_answer
 from routes.senders import actor
 from routes.services import services
@@ -25,30 +26,26 @@ blueprint = Blueprint("organisations", __name__, url_prefix="/organisations")
 recipients = Blueprint("recipients", __name__, url_prefix="/organisations/<int:organisation_id>/recipients")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
-
-
-class OrganisationFields(_Strict):
+class OrganisationFields(Body):
     """What may be changed."""
 
     model_config = example(support_contact="help desk, 101")
 
-    name: Annotated[str | None, Field(min_length=1, max_length=200)] = None
-    parent_id: Annotated[int | None, Field(ge=0, description="the organisation above it in the holding; 0: none")] = (
-        None
-    )
-    support_contact: Annotated[
-        str | None, Field(max_length=200, description="whom its people ask; empty: the parent's, then SUPPORT_CONTACT")
+    name: Annotated[Line | None, Field(min_length=1, max_length=200)] = None
+    parent_id: Annotated[
+        int | None, Field(ge=0, le=MOST_ID, description="the organisation above it in the holding; 0: none")
     ] = None
-    zone: Annotated[str | None, Field(max_length=64, description="for example Europe/Moscow; else UTC")] = None
-    language: Annotated[str | None, Field(max_length=8, description="en, ru or uk; else en")] = None
+    support_contact: Annotated[
+        Line | None, Field(max_length=200, description="whom its people ask; empty: the parent's, then SUPPORT_CONTACT")
+    ] = None
+    zone: Annotated[Line | None, Field(max_length=64, description="for example Europe/Moscow; else UTC")] = None
+    language: Annotated[Line | None, Field(max_length=8, description="en, ru or uk; else en")] = None
     digest: Annotated[
-        str | None,
+        Line | None,
         Field(max_length=8, description="none (notices go out at once), hour or day; empty: the parent's, then none"),
     ] = None
     digest_at: Annotated[
-        str | None, Field(max_length=5, description="HH:MM of a daily digest; empty: the parent's, then 09:00")
+        Line | None, Field(max_length=5, description="HH:MM of a daily digest; empty: the parent's, then 09:00")
     ] = None
 
     def changes(self) -> OrganisationChanges:
@@ -61,20 +58,20 @@ class NewOrganisation(OrganisationFields):
 
     model_config = example(name="Altair", zone="Europe/Moscow", language="ru")
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[Line, Field(min_length=1, max_length=200)]
 
 
-class TelegramFields(_Strict):
+class TelegramFields(Body):
     """The number it writes from, and its pair of my.telegram.org; one number has one pair."""
 
     model_config = example(phone="+79160001122", api_id=12345, api_hash="0123456789abcdef0123456789abcdef")
 
-    phone: Annotated[str, Field(max_length=40, description="with the country code, for example +79161234567")]
+    phone: Annotated[Line, Field(max_length=40, description="with the country code, for example +79161234567")]
     api_id: int
     api_hash: Annotated[SecretStr, Field(max_length=64, description="32 hexadecimal digits")]
 
 
-class RecipientFields(_Strict):
+class RecipientFields(Body):
     """What the document system knows of a person."""
 
     model_config = example(
@@ -82,22 +79,23 @@ class RecipientFields(_Strict):
     )
 
     opted_in: Annotated[bool, Field(description="whether the person agreed to get messages; their own STOP wins")]
-    channel: Annotated[str, Field(description="telegram or mattermost")] = "telegram"
+    channel: Annotated[Line, Field(description="telegram or mattermost")] = "telegram"
     second_channel: Annotated[
-        str | None, Field(description="where a message goes that cannot be delivered over the first")
+        Line | None, Field(description="where a message goes that cannot be delivered over the first")
     ] = None
-    telegram: Annotated[str | None, Field(max_length=40, description="@username, +phone or numeric id")] = None
-    mattermost: Annotated[str | None, Field(max_length=64, description="user id or @name")] = None
-    name: Annotated[str, Field(max_length=160)] = ""
-    quiet_from: Annotated[str, Field(max_length=5, description="HH:MM by the clocks of the zone; empty: none")] = ""
-    quiet_until: Annotated[str, Field(max_length=5)] = ""
-    zone: Annotated[str, Field(max_length=64, description="empty: the organisation's")] = ""
-    language: Annotated[str, Field(max_length=8, description="empty: the organisation's")] = ""
+    telegram: Annotated[Line | None, Field(max_length=40, description="@username, +phone or numeric id")] = None
+    mattermost: Annotated[Line | None, Field(max_length=64, description="user id or @name")] = None
+    name: Annotated[Line, Field(max_length=160)] = ""
+    quiet_from: Annotated[Line, Field(max_length=5, description="HH:MM by the clocks of the zone; empty: none")] = ""
+    quiet_until: Annotated[Line, Field(max_length=5)] = ""
+    zone: Annotated[Line, Field(max_length=64, description="empty: the organisation's")] = ""
+    language: Annotated[Line, Field(max_length=8, description="empty: the organisation's")] = ""
     digest: Annotated[
-        str, Field(max_length=8, description="one message an hour or a day: none, hour, day; empty: the organisation's")
+        Line,
+        Field(max_length=8, description="one message an hour or a day: none, hour, day; empty: the organisation's"),
     ] = ""
     digest_at: Annotated[
-        str,
+        Line,
         Field(max_length=5, description="HH:MM of a daily digest by the clocks of the zone; empty: the organisation's"),
     ] = ""
     is_contact: Annotated[
@@ -105,45 +103,49 @@ class RecipientFields(_Strict):
     ] = False
 
 
-class TemplateFields(_Strict):
+class TemplateFields(Body):
     """The words."""
 
     model_config = example(source="Document {{ number }} is for you to sign: {{ link }}")
 
-    source: Annotated[str, Field(max_length=100_000)]
+    source: Annotated[Text, Field(max_length=100_000)]
 
 
-class PreviewFields(_Strict):
+class PreviewFields(Body):
     """What to show: `source`, else the template that such a message takes."""
 
     model_config = example(source="<b>{{ number }}</b> for {{ recipient }}", values={"number": "7/A"})
 
-    source: Annotated[str | None, Field(max_length=100_000, description="null: the stored or built-in template")] = None
-    kind: Annotated[str, Field(max_length=64)] = "default"
-    purpose: Annotated[str, Field(max_length=16, description="notice, digest, reminder or processed")] = "notice"
-    language: Annotated[str, Field(max_length=8, description="empty: the recipient's, else the organisation's")] = ""
-    channel: Annotated[str, Field(max_length=16, description="telegram or mattermost")] = "telegram"
+    source: Annotated[Text | None, Field(max_length=100_000, description="null: the stored or built-in template")] = (
+        None
+    )
+    kind: Annotated[Line, Field(max_length=64)] = "default"
+    purpose: Annotated[Line, Field(max_length=16, description="notice, digest, reminder or processed")] = "notice"
+    language: Annotated[Line, Field(max_length=8, description="empty: the recipient's, else the organisation's")] = ""
+    channel: Annotated[Line, Field(max_length=16, description="telegram or mattermost")] = "telegram"
     recipient: Annotated[
-        str | None, Field(max_length=128, description="external id of whom it would go to; null: somebody made up")
+        Line | None, Field(max_length=128, description="external id of whom it would go to; null: somebody made up")
     ] = None
-    values: Annotated[dict[str, str], Field(description="by placeholder, in place of those of a made-up document")] = {}
+    values: dict[str, Line] = Field(
+        default_factory=dict, description="by placeholder, in place of those of a made-up document"
+    )
 
 
-class TestFields(_Strict):
+class TestFields(Body):
     """Whom to send a test to, and which template."""
 
     model_config = example(recipient="anna", kind="to_sign")
 
-    recipient: Annotated[str, Field(max_length=128, description="external id")]
-    kind: Annotated[str, Field(max_length=64)] = "default"
-    purpose: Annotated[str, Field(max_length=16, description="notice, digest, reminder or processed")] = "notice"
-    language: Annotated[str, Field(max_length=8, description="empty: the recipient's")] = ""
+    recipient: Annotated[Line, Field(max_length=128, description="external id")]
+    kind: Annotated[Line, Field(max_length=64)] = "default"
+    purpose: Annotated[Line, Field(max_length=16, description="notice, digest, reminder or processed")] = "notice"
+    language: Annotated[Line, Field(max_length=8, description="empty: the recipient's")] = ""
 
 
-class RecipientQuery(_Strict):
+class RecipientQuery(Query):
     """Which recipients."""
 
-    after: Annotated[str, Field(max_length=128, description="only external ids behind this one")] = ""
+    after: Annotated[Line, Field(max_length=128, description="only external ids behind this one")] = ""
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE)] = 100
 
 

@@ -12,10 +12,11 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from flask import Blueprint, Response, request, url_for
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from routes import problems
 from routes.documentation import Answer, describes, example
+from routes.inputs import Body, Line, Query
 from routes.responses import json_answer
 from routes.services import queue, services
 from switchboard.domain.telegram.states import AccountState, Reason
@@ -30,17 +31,13 @@ LOCATION = {"Location": "The account; ask there until it is done."}
 blueprint = Blueprint("telegram", __name__, url_prefix="/telegram/accounts")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class NewAccount(_Strict):
+class NewAccount(Body):
     """A number, or a bot's token."""
 
     model_config = example(phone="+79161234568")
 
     phone: Annotated[
-        str | None, Field(max_length=40, description="number with its country code, for example +79161234567")
+        Line | None, Field(max_length=40, description="number with its country code, for example +79161234567")
     ] = None
     token: Annotated[SecretStr | None, Field(max_length=100, description="a bot's token, from @BotFather")] = None
     api_id: Annotated[int | None, Field(description="of my.telegram.org; else TELEGRAM_API_ID")] = None
@@ -53,13 +50,13 @@ class NewAccount(_Strict):
         return self
 
 
-class Removal(_Strict):
+class Removal(Query):
     """How to remove."""
 
     log_out: Annotated[bool, Field(description="also end the session at Telegram")] = True
 
 
-class GivenCode(_Strict):
+class GivenCode(Body):
     """The code that arrived."""
 
     model_config = example(code="12345")
@@ -67,10 +64,10 @@ class GivenCode(_Strict):
     code: Annotated[SecretStr, Field(max_length=100, description="for example 12345; blanks and dashes do not count")]
 
 
-class GivenPassword(_Strict):
+class GivenPassword(Body):
     """The password of the two-step verification."""
 
-    model_config = example(password="open sesame")  # noqa: S106  an example
+    model_config = example(password="open sesame") | ConfigDict(str_strip_whitespace=False)  # noqa: S106  an example
 
     password: Annotated[SecretStr, Field(max_length=1024)]
 
@@ -101,7 +98,7 @@ def accounts() -> Response:
 )
 def add() -> Response:
     """A new account."""
-    given = NewAccount.model_validate(request.get_json())
+    given = NewAccount.model_validate_json(request.get_data())
     api: dict[str, Any] = {"api_id": given.api_id, "api_hash": _plain(given.api_hash)}
     if given.phone is not None:
         account = services().telegram_accounts.add_user(given.phone, actor=ACTOR, **api)
@@ -193,7 +190,7 @@ def resend(account_id: int) -> Response:
 @describes("Sign in: submit the code", body=GivenCode, answers=_STEP, errors=_STEP_ERRORS)
 def submit(account_id: int) -> Response:
     """The second step."""
-    given = GivenCode.model_validate(request.get_json()).code.get_secret_value()
+    given = GivenCode.model_validate_json(request.get_data()).code.get_secret_value()
     return _step(account_id, lambda: services().telegram_sign_ins.submit_code(account_id, given, actor=ACTOR))
 
 
@@ -201,7 +198,7 @@ def submit(account_id: int) -> Response:
 @describes("Sign in: submit the password", body=GivenPassword, answers=_STEP, errors=_STEP_ERRORS)
 def password(account_id: int) -> Response:
     """The third step, of accounts with a two-step verification."""
-    given = GivenPassword.model_validate(request.get_json()).password.get_secret_value()
+    given = GivenPassword.model_validate_json(request.get_data()).password.get_secret_value()
     return _step(account_id, lambda: services().telegram_sign_ins.submit_password(account_id, given, actor=ACTOR))
 
 

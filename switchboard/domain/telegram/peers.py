@@ -11,8 +11,11 @@ from switchboard.errors import InvalidInputError
 
 CHANNEL_BASE = 10**12
 """A channel's id is shown as -100 and its number (https://core.telegram.org/api/bots/ids)."""
+MOST_USER_ID = 2**40 - 1
+LEAST_CHAT_ID = -4 * 10**12
+"""The ids of people end and those of chats begin there, by the same page."""
 _USERNAME = re.compile(r"@?([A-Za-z][A-Za-z0-9_]{3,31})")
-_ID = re.compile(r"-?[1-9][0-9]{0,18}")
+_ID = re.compile(r"-?[1-9][0-9]{0,12}")
 
 
 class PeerKind(StrEnum):
@@ -82,7 +85,7 @@ class Address:
 def parse_address(text: str) -> Address:
     """`@name` or a name, a number (chat_id), or a phone that begins with `+`. InvalidInputError for anything else."""
     text = text.strip()
-    if _ID.fullmatch(text):
+    if _ID.fullmatch(text) and LEAST_CHAT_ID <= int(text) <= MOST_USER_ID:
         return Address(AddressKind.ID, text)
     if found := _USERNAME.fullmatch(text):
         return Address(AddressKind.USERNAME, found[1].lower())

@@ -37,7 +37,7 @@ from switchboard.domain.organisations.templates import Purpose
 from switchboard.domain.portions import portions
 from switchboard.domain.telegram import pacing
 from switchboard.domain.telegram.pacing import Limits
-from switchboard.errors import ConflictError, NotFoundError
+from switchboard.errors import ConflictError, InvalidInputError, NotFoundError
 from switchboard.services import audit
 from switchboard.services.organisations.addresses import (
     MATTERMOST,
@@ -74,6 +74,7 @@ UNDER_WAY = (COLLECTED, "waiting", "sending")
 NOT_TOLD = (UNKNOWN, REMOVED, OPTED_OUT, STOPPED, NO_CHANNEL, "undeliverable", "given_up")
 
 
+DELIVERY_STATES = (*UNDER_WAY, "sent", "read", *NOT_TOLD)
 @dataclass(frozen=True, slots=True)
 class NewEvent:
     """What happened to a document, for whom. `remind_before` None: the usual; zero: no reminder. `urgent`: in no digest.
@@ -279,6 +280,8 @@ class Events:
         """Every message of an event, in the order of its recipients, reminders and second channels behind."""
         now = self._clock()
         with self._database.read() as session:
+        if wanted.state is not None and wanted.state not in DELIVERY_STATES:
+            raise InvalidInputError(f"the state is one of {', '.join(DELIVERY_STATES)}", field="state")
             _event(session, organisation_id, event_id)
             query = _deliveries(event_id).where(DocumentDelivery.id > wanted.after)
             if wanted.state is not None:

@@ -13,15 +13,17 @@ from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
-from switchboard.db.models import OrganisationTelegram, Recipient
+from switchboard.db.models import OrganisationTelegram, Recipient, TelegramPeer
 from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
 from switchboard.db.repositories.organisations import organisation
 from switchboard.db.upsert import insert_new
+from switchboard.domain import plain_text
 from switchboard.domain.calendar.quiet_hours import parse_quiet_hours
 from switchboard.domain.calendar.wall_clock import parse_zone
 from switchboard.domain.organisations.digests import parse_at, parse_every
 from switchboard.domain.organisations.words import Word, meaning
 from switchboard.domain.telegram import phones
+from switchboard.domain.telegram.peers import MOST_USER_ID
 from switchboard.errors import ConfigError, InvalidInputError, NotFoundError
 from switchboard.services import audit
 from switchboard.services.calendar.accounts import Person
@@ -34,7 +36,11 @@ MOST_ID_CHARS = 128
 MOST_NAME_CHARS = 160
 ANSWER_USEFUL_FOR = timedelta(hours=12)
 _USERNAME = re.compile(r"@[A-Za-z][A-Za-z0-9_]{3,31}")
-_TELEGRAM_ID = re.compile(r"[1-9][0-9]{3,18}")
+_TELEGRAM_ID = re.compile(r"[1-9][0-9]{3,12}")
+LARGEST_USUAL_ID = 10**10 - 1
+"""People's ids had ten digits at most in 2026. A larger number is rather a phone without its plus, so it is an id only of
+somebody whom one of our accounts has met: nobody else could be written to by it.
+"""
 
 
 class People(Protocol):
@@ -143,6 +149,7 @@ class Recipients:
             if created and row.stopped_at is None and (row.telegram or row.mattermost):
                 row.stopped_at = _stopped_elsewhere(session, row)
             if created or changed:
+            _refuse_phone_without_plus(session, values["telegram"])
                 row.updated_at = now
                 _audit(session, row, "recipient.put", actor, now, created=created, changed=sorted(changed))
             return _view(row), created
@@ -244,7 +251,7 @@ class Recipients:
             raise InvalidInputError(f"at most {MOST_NAME_CHARS} characters", field="name")
         quiet_from, quiet_until = parse_quiet_hours(settings.quiet_from, settings.quiet_until)
         return {
-            "name": " ".join(settings.name.split()),
+            "name": " ".join(plain_text.plain(settings.name, field="name").split()),
             "channel": settings.channel,
             "second_channel": settings.second_channel,
             "telegram": telegram_address(settings.telegram) if settings.telegram else None,
@@ -274,12 +281,13 @@ def telegram_address(text: str) -> str:
     text = text.strip()
     if _USERNAME.fullmatch(text):
         return text.lower()
-    if _TELEGRAM_ID.fullmatch(text):
+    if _TELEGRAM_ID.fullmatch(text) and int(text) <= MOST_USER_ID:
         return text
     if text.startswith("+"):
         return phones.normalise(text, field="telegram")
     raise InvalidInputError(
-        "an address in Telegram is @username, +phone with the country code, or a numeric id", field="telegram"
+        "an address in Telegram is @username, +phone (with the plus and the country code), or a numeric id",
+        field="telegram",
     )
 
 
@@ -305,6 +313,16 @@ def _named(organisation_id: int, external_id: str) -> Select[Recipient]:
 
 def _standing(session: Session, organisation_id: int, external_id: str, *, lock: bool = False) -> Recipient:
     query = _named(organisation_id, external_id).where(Recipient.removed_at.is_(None))
+def _refuse_phone_without_plus(session: Session, address: str | None) -> None:
+    if address is None or not address.isdigit() or int(address) <= LARGEST_USUAL_ID:
+        return
+    if session.scalar(select(TelegramPeer.peer_id).where(TelegramPeer.peer_id == int(address)).limit(1)) is None:
+        raise InvalidInputError(
+            "no account here knows a person with this id: begin a phone with +, for example +79161234567",
+            field="telegram",
+        )
+
+
     row = session.scalars(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise NotFoundError("this organisation has no such recipient")

@@ -206,7 +206,7 @@ class OnlineAccounts:
     def __init__(self, database: Database, box: SecretBox, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._real = TelegramAccounts(database, box, clock, application=Application(1, "f" * 32), import_dir=Path())
+        self.real = TelegramAccounts(database, box, clock, application=Application(1, "f" * 32), import_dir=Path())
         self.state = AccountState.ONLINE
 
     def become(self, state: AccountState) -> None:
@@ -215,4 +215,4 @@ class OnlineAccounts:
             session.execute(update(TelegramAccount).values(state=state, since=self._clock(), reason=None))
 
     def list_accounts(self) -> list[AccountView]:
-        return [replace(account, state=self.state) for account in self._real.list_accounts()]
+        return [replace(account, state=self.state) for account in self.real.list_accounts()]

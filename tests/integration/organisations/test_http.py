@@ -166,7 +166,7 @@ def test_without_a_usable_key_it_is_400_and_says_so(sender: Sender, key: str | N
     [
         ({"kind": "To Sign"}, "kind"),
         ({"recipients": []}, "recipients"),
-        ({"recipients": ["a\nb"]}, "recipients"),
+        ({"recipients": ["a\nb"]}, "recipients.0"),
         ({"recipients": "anna"}, "recipients"),
         ({"document": {"number": ""}}, "document.number"),
         ({"document": {"number": "1", "title": "x" * 501}}, "document.title"),

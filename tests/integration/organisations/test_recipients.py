@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import func, select
 
 from switchboard.db.models import AuditEntry, Recipient, TelegramPeer
+from switchboard.domain.telegram import peers
 from switchboard.errors import ConflictError, InvalidInputError, InvalidInputsError, NotFoundError
 from switchboard.services.organisations.organisations import OrganisationChanges
 from switchboard.services.organisations.recipients import Heard, Peer, RecipientSettings, telegram_address
+from switchboard.services.telegram.peers import Peers
 from tests.integration.organisations.house import API_HASH, API_ID, NOW, PHONE, SUPPORT, House, peer
 
 both = pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
@@ -57,17 +59,15 @@ def test_ten_upserts_at_once_make_one_recipient(house: House) -> None:
         ({"second_channel": "mattermost"}, "mattermost"),
         ({"telegram": None}, "telegram"),
         ({"telegram": "anna"}, "telegram"),
-        ({"telegram": "89161234567"}, None),
+        ({"telegram": "89161234567"}, "telegram"),
+        ({"telegram": str(2**40)}, "telegram"),
         ({"mattermost": "nobody"}, "mattermost"),
         ({"quiet_from": "25:00", "quiet_until": "8:00"}, "quiet_from"),
         ({"zone": "Mars/Base"}, "zone"),
         ({"language": "xx"}, "language"),
     ],
 )
-def test_a_wrong_setting_is_named(house: House, settings: dict[str, Any], field: str | None) -> None:
-    if field is None:
-        house.add("anna", **settings)  # a bare number is an id of Telegram, never a phone
-        return
+def test_a_wrong_setting_is_named(house: House, settings: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         house.add("anna", **settings)
     assert refused.value.field == field
@@ -78,6 +78,17 @@ def test_a_wrong_setting_is_named(house: House, settings: dict[str, Any], field:
 def test_an_external_id_that_no_address_can_hold_is_refused(house: House, name: str) -> None:
     with pytest.raises(InvalidInputError):
         house.add(name, telegram="@anna")
+
+
+def test_a_number_as_long_as_a_phone_is_an_id_only_of_somebody_whom_an_account_has_met(house: House) -> None:
+    number = 79161234567
+    with pytest.raises(InvalidInputError, match="begin a phone with"):
+        house.add("anna", telegram=str(number))
+    seen = peers.SeenPeer(peers.Peer(peers.PeerKind.USER, number, 1), "Anna")
+    Peers(house.database, house.clock).remember(house.account_id, [seen])
+    house.add("anna", telegram=str(number))
+    house.add("boris", telegram="9999999999")
+    assert house.recipients.get(house.org, "anna").telegram == str(number)
 
 
 def test_addresses_have_one_spelling() -> None:

@@ -154,9 +154,10 @@ def test_an_address_has_one_spelling(text: str, address: Address) -> None:
     assert parse_address(text) == address
 
 
-def test_an_address_that_names_nobody_is_refused() -> None:
+@pytest.mark.parametrize("text", ["Ann Lee", str(2**40), "9999999999999999999", "-4000000000001"])
+def test_an_address_that_names_nobody_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="give an id"):
-        parse_address("Ann Lee")
+        parse_address(text)
 
 
 @pytest.mark.parametrize(
