@@ -57,6 +57,7 @@ REMIND_BEFORE = timedelta(hours=24)
 BATCH = 50
 
 PROCESSED_BEFORE = "the document has been processed"
+RECIPIENT_REMOVED = "the recipient was removed"
 UNKNOWN, REMOVED, OPTED_OUT, STOPPED, NO_CHANNEL = "unknown_recipient", "removed", "opted_out", "stopped", "no_channel"
 STATES: Mapping[DeliveryState, str] = {
     DeliveryState.PENDING: "waiting",

@@ -31,6 +31,8 @@ from switchboard.services.organisations.events import (
     DIGEST_KIND,
     GIVEN_UP,
     PROCESSED_BEFORE,
+    RECIPIENT_REMOVED,
+    REMOVED,
     digest_row,
     ids_of_keys,
     notice_row,
@@ -129,6 +131,9 @@ class Following:
     ) -> list[_Entry]:
         """What follows for the documents of one message: one, or those of a digest."""
         recipient = None if links[0].recipient_id is None else session.get(Recipient, links[0].recipient_id)
+        if delivery.state == DeliveryState.EXPIRED and delivery.reason == RECIPIENT_REMOVED:
+            for link in links:
+                link.state = REMOVED
         if recipient is None:
             return []
         events = {link.event_id: session.get_one(DocumentEvent, link.event_id) for link in links}

@@ -35,7 +35,7 @@ from switchboard.services.channels.channel import Obsolete, Postponed, Rendered
 from switchboard.services.conversation.answers import ButtonRow
 from switchboard.services.conversation.subscriptions import subscription_row
 from switchboard.services.organisations.addresses import MATTERMOST, TELEGRAM
-from switchboard.services.organisations.events import DIGEST_KIND, DOCUMENT_KIND, PROCESSED_BEFORE
+from switchboard.services.organisations.events import DIGEST_KIND, DOCUMENT_KIND, PROCESSED_BEFORE, RECIPIENT_REMOVED
 from switchboard.services.organisations.organisations import language as known_language
 from switchboard.services.organisations.previews import Preview, PreviewOf, check_channel, check_values, shown
 from switchboard.services.organisations.recipients import ANSWER_KIND
@@ -110,7 +110,7 @@ class _Desk:
     def render(self, delivery: ClaimedDelivery, now: datetime) -> Result:
         recipient = self._session.get(Recipient, delivery.body["recipient_id"])
         if recipient is None or recipient.removed_at is not None:
-            return Obsolete("the recipient was removed")
+            return Obsolete(RECIPIENT_REMOVED)
         if delivery.channel == TELEGRAM and recipient.telegram is None:
             return Obsolete("the recipient has no address in Telegram any more")
         if delivery.channel == MATTERMOST and recipient.mattermost != delivery.recipient:

@@ -25,6 +25,7 @@ from switchboard.domain.telegram.states import AccountKind, AccountState, Origin
 from switchboard.errors import ConflictError, InvalidInputError, NotFoundError
 from switchboard.services import audit
 from switchboard.services.organisations.habits import followers, habit_of, send_collected
+from switchboard.services.organisations.leaving import end_waiting
 from switchboard.services.organisations.moving import move_waiting
 from switchboard.services.organisations.schedules import reschedule
 from switchboard.services.telegram.accounts import AccountView, insert_account
@@ -177,6 +178,7 @@ class Organisations:
             below = session.scalar(select(func.count()).where(Organisation.parent_id == organisation_id))
             if below:
                 raise ConflictError(f"{below} organisations belong to this one: move or remove them first")
+            end_waiting(session, Recipient.organisation_id == organisation_id, self._clock())
             session.delete(row)
             self._audit(session, organisation_id, "organisation.remove", actor, {})
 

@@ -29,6 +29,7 @@ from switchboard.services import audit
 from switchboard.services.calendar.accounts import Person
 from switchboard.services.organisations.addresses import CHANNELS, TELEGRAM, subject_of
 from switchboard.services.organisations.habits import send_collected
+from switchboard.services.organisations.leaving import end_waiting
 from switchboard.services.organisations.organisations import language
 
 ANSWER_KIND = "organisation.answer"
@@ -183,6 +184,7 @@ class Recipients:
             organisation(session, organisation_id)
             row = _standing(session, organisation_id, external_id, lock=True)
             _audit(session, row, "recipient.remove", actor, now)
+            end_waiting(session, Recipient.id == row.id, now)
             if row.stopped_at is None:
                 session.delete(row)
                 return
