@@ -73,9 +73,9 @@ STATES: Mapping[DeliveryState, str] = {
 COLLECTED, GIVEN_UP = "collected", STATES[DeliveryState.EXPIRED]
 UNDER_WAY = (COLLECTED, "waiting", "sending")
 NOT_TOLD = (UNKNOWN, REMOVED, OPTED_OUT, STOPPED, NO_CHANNEL, "undeliverable", "given_up")
-
-
 DELIVERY_STATES = (*UNDER_WAY, "sent", "read", *NOT_TOLD)
+
+
 @dataclass(frozen=True, slots=True)
 class NewEvent:
     """What happened to a document, for whom. `remind_before` None: the usual; zero: no reminder. `urgent`: in no digest.
@@ -279,10 +279,10 @@ class Events:
 
     def deliveries(self, organisation_id: int, event_id: int, wanted: DeliveryFilter) -> list[EventDelivery]:
         """Every message of an event, in the order of its recipients, reminders and second channels behind."""
-        now = self._clock()
-        with self._database.read() as session:
         if wanted.state is not None and wanted.state not in DELIVERY_STATES:
             raise InvalidInputError(f"the state is one of {', '.join(DELIVERY_STATES)}", field="state")
+        now = self._clock()
+        with self._database.read() as session:
             _event(session, organisation_id, event_id)
             query = _deliveries(event_id).where(DocumentDelivery.id > wanted.after)
             if wanted.state is not None:

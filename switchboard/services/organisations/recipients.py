@@ -137,6 +137,7 @@ class Recipients:
         now = self._clock()
         with self._database.write() as session:
             organisation(session, organisation_id)
+            _refuse_phone_without_plus(session, values["telegram"])
             row, created = _found_or_made(session, organisation_id, external_id, values, now)
             changed = [name for name, value in values.items() if getattr(row, name) != value]
             if row.removed_at is not None:
@@ -150,7 +151,6 @@ class Recipients:
             if created and row.stopped_at is None and (row.telegram or row.mattermost):
                 row.stopped_at = _stopped_elsewhere(session, row)
             if created or changed:
-            _refuse_phone_without_plus(session, values["telegram"])
                 row.updated_at = now
                 _audit(session, row, "recipient.put", actor, now, created=created, changed=sorted(changed))
             return _view(row), created
@@ -270,7 +270,7 @@ class Recipients:
 
     def _mattermost_id(self, user: str) -> str:
         try:
-            person = self._people.find(user.strip())
+            person = self._people.find(plain_text.plain(user, field="mattermost").strip())
         except ConfigError as error:
             raise InvalidInputError(f"nobody can be reached there: {error}", field="mattermost") from None
         if person is None:
@@ -291,6 +291,16 @@ def telegram_address(text: str) -> str:
         "an address in Telegram is @username, +phone (with the plus and the country code), or a numeric id",
         field="telegram",
     )
+
+
+def _refuse_phone_without_plus(session: Session, address: str | None) -> None:
+    if address is None or not address.isdigit() or int(address) <= LARGEST_USUAL_ID:
+        return
+    if session.scalar(select(TelegramPeer.peer_id).where(TelegramPeer.peer_id == int(address)).limit(1)) is None:
+        raise InvalidInputError(
+            "no account here knows a person with this id: begin a phone with +, for example +79161234567",
+            field="telegram",
+        )
 
 
 def _found_or_made(
@@ -315,16 +325,6 @@ def _named(organisation_id: int, external_id: str) -> Select[Recipient]:
 
 def _standing(session: Session, organisation_id: int, external_id: str, *, lock: bool = False) -> Recipient:
     query = _named(organisation_id, external_id).where(Recipient.removed_at.is_(None))
-def _refuse_phone_without_plus(session: Session, address: str | None) -> None:
-    if address is None or not address.isdigit() or int(address) <= LARGEST_USUAL_ID:
-        return
-    if session.scalar(select(TelegramPeer.peer_id).where(TelegramPeer.peer_id == int(address)).limit(1)) is None:
-        raise InvalidInputError(
-            "no account here knows a person with this id: begin a phone with +, for example +79161234567",
-            field="telegram",
-        )
-
-
     row = session.scalars(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise NotFoundError("this organisation has no such recipient")
