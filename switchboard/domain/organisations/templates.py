@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 from jinja2 import Template, TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from switchboard.domain import plain_text
 from switchboard.domain.organisations import markup
 from switchboard.domain.organisations.digests import LINE_SPANS, LINE_UNITS
 from switchboard.domain.organisations.markup import MOST_SPANS, MOST_UNITS, Formatted, Style
@@ -68,6 +69,25 @@ _ALLOWED = (
     nodes.Compare,
     nodes.Operand,
 )
+_WORDS: tuple[tuple[type[nodes.Node] | tuple[type[nodes.Node], ...], str], ...] = (
+    (nodes.For, "{% for %}"),
+    ((nodes.Assign, nodes.AssignBlock), "{% set %}"),
+    (nodes.Include, "{% include %}"),
+    ((nodes.Import, nodes.FromImport), "{% import %}"),
+    (nodes.Extends, "{% extends %}"),
+    (nodes.Block, "{% block %}"),
+    (nodes.Macro, "{% macro %}"),
+    (nodes.CallBlock, "{% call %}"),
+    (nodes.FilterBlock, "{% filter %}"),
+    (nodes.With, "{% with %}"),
+    (nodes.Getattr, "a dot behind a value"),
+    (nodes.Getitem, "a bracket behind a value"),
+    (nodes.Call, "a call"),
+    ((nodes.BinExpr, nodes.UnaryExpr, nodes.Concat), "arithmetic"),
+    (nodes.Test, "is"),
+    ((nodes.List, nodes.Tuple, nodes.Dict), "a list"),
+)
+"""What is not allowed, as those call it who write a template."""
 
 
 def parse_purpose(text: str) -> Purpose:
@@ -96,8 +116,8 @@ def faults(source: str) -> list[str]:
     """Of these problems those that keep a template from being tried: too long, unreadable, or doing what is not allowed."""
     if len(source) > MOST_SOURCE_CHARS:
         return [f"the template has more than {MOST_SOURCE_CHARS} characters"]
-    if "\x00" in source:
-        return ["the template has a character with the number 0, which cannot be stored"]
+    if (problem := plain_text.problem_of(source)) is not None:
+        return [problem]
     try:
         parsed = _environment().parse(source)
     except TemplateSyntaxError as error:
@@ -140,7 +160,11 @@ def _forbidden(parsed: nodes.Template) -> Iterator[str]:
         elif isinstance(node, nodes.Compare) and not _can_compare(node):
             yield f"{line}: placeholders and texts are compared with each other; numbers only by == and !="
         elif not isinstance(node, _ALLOWED):
-            yield f"{line}: {type(node).__name__.lower()} is not allowed; there are placeholders, filters and if"
+            yield f"{line}: {_in_words(node)} is not allowed; there are placeholders, filters and if"
+
+
+def _in_words(node: nodes.Node) -> str:
+    return next((words for kinds, words in _WORDS if isinstance(node, kinds)), "this")
 
 
 def _can_filter(node: nodes.Filter) -> bool:

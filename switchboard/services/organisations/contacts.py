@@ -83,7 +83,7 @@ class Contacts:
         accounts = {account.id: account for account in self._accounts.list_accounts()}
         changes: list[_Change] = []
         for row, telegram in rows:
-            status = status_of(row, telegram, accounts, self._support_contact)
+            status = status_of(row, telegram, accounts)
             if status.online and telegram.told != ONLINE:
                 changes.append(_Change(status, telegram.told, ONLINE))
             elif not status.online and telegram.told == ONLINE and _is_lasting(status, now):

@@ -23,6 +23,7 @@ from switchboard.db.engine import Database
 from switchboard.db.models import DocumentDelivery, DocumentEvent, Mailing, Organisation, Recipient
 from switchboard.db.repositories.organisations import organisation, recipients_by_name, telegram_of
 from switchboard.deadlines import current_deadline
+from switchboard.domain import plain_text
 from switchboard.domain.organisations import templates, timetable
 from switchboard.domain.organisations.markup import MOST_SPANS, MOST_UNITS, Formatted, is_link
 from switchboard.domain.organisations.templates import PLACEHOLDERS
@@ -454,7 +455,8 @@ def _between(row: Mailing, sender: Organisation, now: datetime) -> timedelta:
 
 def _values(settings: MailingSettings) -> dict[str, Any]:
     """The columns but `rule`, which needs the organisation's clocks; every mistake is an InvalidInputError."""
-    name, title = " ".join(settings.name.split()), " ".join(settings.title.split())
+    name = " ".join(plain_text.plain(settings.name, field="name").split())
+    title = " ".join(plain_text.plain(settings.title, field="title").split())
     if not 1 <= len(name) <= MOST_NAME_CHARS or not name.isprintable():
         raise InvalidInputError(f"a name has 1 to {MOST_NAME_CHARS} printable characters", field="name")
     if len(title) > MOST_TITLE_CHARS or "\x00" in title:

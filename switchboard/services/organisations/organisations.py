@@ -17,6 +17,7 @@ from switchboard.db.engine import Database
 from switchboard.db.models import Organisation, OrganisationTelegram, Recipient, TelegramAccount
 from switchboard.db.repositories.organisations import DEEPEST, lineage, organisation, telegram_of
 from switchboard.db.repositories.telegram import touch
+from switchboard.domain import plain_text
 from switchboard.domain.calendar.wall_clock import parse_zone
 from switchboard.domain.organisations.digests import parse_at, parse_every
 from switchboard.domain.telegram import phones
@@ -82,7 +83,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class OrganisationView:
-    """An organisation; `support_contact` may be empty: then the deployment's SUPPORT_CONTACT is shown to people.
+    """An organisation; `support_contact` may be empty: then the parent's is shown to people, else SUPPORT_CONTACT.
 
     An empty `digest` or `digest_at` is the parent's.
     """
@@ -138,8 +139,8 @@ class Organisations:
         """A new one. ConflictError where the name is taken, NotFoundError for an unknown parent."""
         values = {"support_contact": "", "zone": "UTC", "locale": "en", **_values(settings), "name": _name(name)}
         with self._database.write() as session:
-            if settings.parent_id:
-                _lock_tree(session)
+            _lock_tree(session)
+            _refuse_taken(session, values["name"])
             made = Organisation(parent_id=None, created_at=self._clock(), **values)
             session.add(made)
             _flush(session)
@@ -154,9 +155,11 @@ class Organisations:
         if changes.name is not None:
             values["name"] = _name(changes.name)
         with self._database.write() as session:
-            if changes.parent_id is not None:
+            if changes.parent_id is not None or changes.name is not None:
                 _lock_tree(session)
             row = organisation(session, organisation_id, lock=True)
+            if values.get("name", row.name) != row.name:
+                _refuse_taken(session, values["name"], but=organisation_id)
             habit, zone = habit_of(lineage(session, organisation_id)), row.zone
             for field, value in values.items():
                 setattr(row, field, value)
@@ -306,6 +309,7 @@ class Organisations:
             query = query.where(Organisation.id == organisation_id)
         with self._database.read() as session:
             rows = session.execute(query).all()
+            contacts = {row.id: self._contact(session, row.id) for row, _, _ in rows}
         accounts = {account.id: account for account in self._accounts.list_accounts()} if rows else {}
         return [
             OrganisationView(
@@ -318,11 +322,16 @@ class Organisations:
                 digest=row.digest or "",
                 digest_at="" if row.digest_at is None else f"{row.digest_at:%H:%M}",
                 recipients=recipients,
-                status=status_of(row, telegram, accounts, self._support_contact),
+                status=status_of(row, telegram, accounts, contacts[row.id]),
                 created_at=row.created_at,
             )
             for row, telegram, recipients in rows
         ]
+
+    def _contact(self, session: Session, organisation_id: int) -> str:
+        """Whom its people ask: its own contact, else that of the nearest organisation above it, else the deployment's."""
+        chain = lineage(session, organisation_id)
+        return next((one.support_contact for one in chain if one.support_contact), self._support_contact)
 
     def _audit(
         self, session: Session, organisation_id: int, action: str, actor: str, details: Mapping[str, object]
@@ -335,9 +344,9 @@ def status_of(
     row: Organisation,
     telegram: OrganisationTelegram | None,
     accounts: Mapping[int, AccountView],
-    support_contact: str,
+    support_contact: str = "",
 ) -> ServiceStatus:
-    """How the Telegram of an organisation stands, from its account as operators see it."""
+    """How the Telegram of an organisation stands, from its account as operators see it; whom to ask while it is not online."""
     account = None if telegram is None or telegram.account_id is None else accounts.get(telegram.account_id)
     online = account is not None and account.state in WORKING
     return ServiceStatus(
@@ -348,7 +357,7 @@ def status_of(
         since=None if account is None else account.since,
         account_id=None if account is None else account.id,
         phone=None if telegram is None else phones.masked(telegram.phone),
-        support_contact="" if online else row.support_contact or support_contact,
+        support_contact="" if online else support_contact,
     )
 
 
@@ -359,7 +368,7 @@ _REASONS = {
 
 
 def _lock_tree(session: Session) -> None:
-    """Every organisation, in one order and before any other lock, so that two moves at once make no circle."""
+    """Every organisation, in one order and before any other lock: two moves at once make no circle, two names no pair."""
     session.scalars(select(Organisation.id).order_by(Organisation.id).with_for_update()).all()
 
 
@@ -375,6 +384,7 @@ def _depth(session: Session, organisation_id: int) -> int:
 def _values(changes: OrganisationChanges) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if changes.support_contact is not None:
+        plain_text.plain(changes.support_contact, field="support_contact")
         if len(changes.support_contact.strip()) > MOST_CONTACT_CHARS:
             raise InvalidInputError(f"at most {MOST_CONTACT_CHARS} characters", field="support_contact")
         values["support_contact"] = changes.support_contact.strip()
@@ -397,10 +407,17 @@ def language(text: str) -> str:
 
 
 def _name(name: str) -> str:
-    name = " ".join(name.split())
+    name = " ".join(plain_text.plain(name, field="name").split())
     if not name or len(name) > MOST_NAME_CHARS:
         raise InvalidInputError(f"a name has 1 to {MOST_NAME_CHARS} characters", field="name")
     return name
+
+
+def _refuse_taken(session: Session, name: str, *, but: int | None = None) -> None:
+    """ConflictError where another has the name, in whatever letters. The caller has locked the tree."""
+    for other_id, other in session.execute(select(Organisation.id, Organisation.name)):
+        if other_id != but and other.casefold() == name.casefold():
+            raise ConflictError(f"another organisation has this name: {other_id}")
 
 
 def _flush(session: Session) -> None:

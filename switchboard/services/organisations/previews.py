@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from switchboard.domain import plain_text
 from switchboard.domain.organisations import markup
 from switchboard.domain.organisations.markup import MOST_SPANS, MOST_UNITS, Formatted, Style, utf16_units
 from switchboard.domain.organisations.templates import PLACEHOLDERS
@@ -113,6 +114,7 @@ def check_values(values: Mapping[str, str]) -> None:
         most = len(PLACEHOLDERS[name][1])
         if len(value) > most:
             raise InvalidInputError(f"{name} has at most {most} characters", field="values")
+        plain_text.plain(value, field="values")
 
 
 def check_channel(channel: str) -> None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
 from api import create_app
+from switchboard.errors import InvalidInputError
+from switchboard.services.organisations.mailings import MailingSettings
+from switchboard.services.organisations.organisations import OrganisationChanges
+from switchboard.services.organisations.previews import PreviewOf
 from tests.integration.organisations.house import House
 from tests.unit.routes.fakes import ADMIN, FakeQueue, FakeServices, settings
 
@@ -191,3 +197,24 @@ def test_a_number_that_is_no_id_of_telegram_is_no_address(client: FlaskClient, a
     (wrong,) = answer.get_json()["errors"]
     assert wrong["field"] == "telegram"
     assert "+" in wrong["detail"]
+
+
+@pytest.mark.parametrize("character", ["\x07", "\u202e", "\udcff"])
+def test_the_command_line_stores_no_such_text_either(house: House, character: str) -> None:
+    text = f"a{character}b"
+    mailing = MailingSettings(name="Menu", rule="0 9 * * *", texts={"en": "Soup"})
+    tries: list[Callable[[], object]] = [
+        lambda: house.organisations.create(text, OrganisationChanges(), actor="cli"),
+        lambda: house.organisations.update(house.org, OrganisationChanges(name=text), actor="cli"),
+        lambda: house.organisations.update(house.org, OrganisationChanges(support_contact=text), actor="cli"),
+        lambda: house.add("boris", name=text),
+        lambda: house.add("boris", mattermost=text),
+        lambda: house.wording.put(house.org, "default", "notice", "en", f"{{{{ number }}}} {text}", actor="cli"),
+        lambda: house.mailings.create(house.org, replace(mailing, name=text), actor="cli"),
+        lambda: house.mailings.create(house.org, replace(mailing, title=text), actor="cli"),
+        lambda: house.mailings.create(house.org, replace(mailing, texts={"en": text}), actor="cli"),
+        lambda: house.notices.preview(house.org, PreviewOf(values={"title": text}), now=house.clock()),
+    ]
+    for attempt in tries:
+        with pytest.raises(InvalidInputError):
+            attempt()

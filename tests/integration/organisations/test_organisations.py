@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import threading
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -39,6 +40,24 @@ def test_a_holding_has_no_circles(house: House) -> None:
         under(house, shop, 999)
     under(house, shop, 0)
     assert house.organisations.get(shop).parent_id is None
+
+
+@both
+def test_names_that_differ_in_case_made_at_once_make_one_organisation(house: House) -> None:
+    start = threading.Barrier(2)
+    made: list[int] = []
+
+    def add(name: str) -> None:
+        start.wait()
+        with suppress(ConflictError):
+            made.append(make(house, name))
+
+    threads = [threading.Thread(target=add, args=(name,)) for name in ("Rigel", "RIGEL")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(made) == 1
 
 
 @both
@@ -79,8 +98,14 @@ def test_a_holding_is_not_deeper_than_ten_levels(house: House) -> None:
 
 
 def test_names_are_unique_and_zones_and_languages_are_known(house: House) -> None:
+    for taken in (" Vega ", "vega", "VEGA"):
+        with pytest.raises(ConflictError, match=f"has this name: {house.org}"):
+            make(house, taken)
+    house.organisations.update(house.org, OrganisationChanges(name="VEGA"), actor="test")
+    other = make(house, "Straße")
     with pytest.raises(ConflictError, match="has this name"):
-        make(house, " Vega ")
+        house.organisations.update(house.org, OrganisationChanges(name="STRASSE"), actor="test")
+    house.organisations.update(other, OrganisationChanges(name="Straße", zone="Asia/Tokyo"), actor="test")
     with pytest.raises(InvalidInputError):
         make(house, "X", zone="Mars/Base")
     with pytest.raises(InvalidInputError, match="en, ru, uk"):
@@ -151,6 +176,11 @@ def test_the_status_says_whether_why_and_whom_to_ask(house: House) -> None:
     )
     house.organisations.update(house.org, OrganisationChanges(support_contact="Eva, 101"), actor="test")
     assert house.view().status.support_contact == "Eva, 101"
+    below = make(house, "Shop", parent_id=make(house, "Branch", parent_id=house.org))
+    assert house.organisations.get(below).status.support_contact == "Eva, 101"
+    assert house.organisations.list_all()[-1].status.support_contact == "Eva, 101"
+    house.organisations.update(below, OrganisationChanges(support_contact="Ivo"), actor="test")
+    assert house.organisations.status(below).support_contact == "Ivo"
     house.organisations.unset_telegram(house.org, actor="test")
     assert house.view().status.state == "not_set"
 
