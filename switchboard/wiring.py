@@ -80,7 +80,8 @@ from switchboard.services.organisations.following import Following
 from switchboard.services.organisations.hearing import Hearing
 from switchboard.services.organisations.mailings import Mailings
 from switchboard.services.organisations.organisations import WORKING, Organisations, OrganisationView
-from switchboard.services.organisations.recipients import Recipients
+from switchboard.services.organisations.recipients import ANSWER_KIND, Recipients
+from switchboard.services.organisations.stops import Stops
 from switchboard.services.organisations.use_cases import OrganisationServices
 from switchboard.services.organisations.wording import Wording
 from switchboard.services.people import MattermostPeople
@@ -609,7 +610,8 @@ def telegram_host() -> Host:
     from switchboard.services.telegram.hosting import Host  # noqa: PLC0415  see above
     from switchboard.services.telegram.outbox import TelegramOutbox  # noqa: PLC0415
 
-    rows = OutboxRows(database(), renderers(), utc_now)
+    stops = Stops(database(), except_kinds=(ANSWER_KIND, document_notices.EDIT_KIND))
+    rows = OutboxRows(database(), renderers(), utc_now, stops.refusals)
     leases = Leases(
         database(),
         utc_now,

@@ -139,6 +139,14 @@ def subscribed_text(organisation: str, texts: Texts) -> str:
     return texts.gettext("You get the messages of {organisation} again.", organisation=organisation)
 
 
+def still_stopped_text(organisation: str, texts: Texts) -> str:
+    """The answer to START over Mattermost while a STOP over Telegram stands."""
+    return texts.gettext(
+        "You answered STOP in Telegram. To get the messages of {organisation} again, answer START there.",
+        organisation=organisation,
+    )
+
+
 def no_recipient_text(texts: Texts) -> str:
     """The answer to a button of whoever was removed."""
     return texts.gettext("You do not get these messages any more.")

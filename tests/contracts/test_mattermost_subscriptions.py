@@ -16,6 +16,7 @@ from switchboard.domain.organisations.words import Word
 from switchboard.services.channels.mattermost import MattermostChannel
 from switchboard.services.deliveries import Deliveries
 from switchboard.services.organisations.notices import KINDS, Notices
+from switchboard.services.organisations.recipients import Pressed
 from tests.contracts.mattermost_client import Caller
 from tests.contracts.test_mattermost_commands import Office, running_app
 from tests.integration.organisations.house import House
@@ -107,10 +108,10 @@ def test_a_button_of_somebody_else_and_of_nobody_does_nothing(told: Told) -> Non
     assert recipients.press(boris, 1, Word.STOP) is None
     assert recipients.press(anna, 99, Word.STOP) is None
     assert recipients.get(told.house.org, "anna").stopped_at is None
-    assert recipients.press(anna, 1, Word.STOP) == "Vega"
-    assert recipients.press(anna, 1, Word.STOP) == "Vega"
+    assert recipients.press(anna, 1, Word.STOP) == Pressed("Vega")
+    assert recipients.press(anna, 1, Word.STOP) == Pressed("Vega")
     assert recipients.get(told.house.org, "boris").stopped_at is None
-    assert recipients.press(anna, 1, Word.START) == "Vega"
+    assert recipients.press(anna, 1, Word.START) == Pressed("Vega")
     assert told.tell("anna") == [("anna", "sent")]
 
 

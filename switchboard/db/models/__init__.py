@@ -23,6 +23,7 @@ from switchboard.db.models.organisations import (
     OrganisationCredential,
     OrganisationTelegram,
     Recipient,
+    TelegramStop,
 )
 from switchboard.db.models.statuses import CalendarStatus
 from switchboard.db.models.telegram import (
@@ -78,5 +79,6 @@ __all__ = [
     "TelegramSent",
     "TelegramShard",
     "TelegramSignIn",
+    "TelegramStop",
     "TelegramWait",
 ]

@@ -120,7 +120,7 @@ class Recipient(Base):
 
 
 class TelegramStop(Base):
-    """A person's STOP to a number, until their START: both by their Telegram ids, so that it outlives accounts and recipients."""
+    """A person's STOP to a number, until START: both by their Telegram ids, so it outlives accounts and recipients."""
 
     __tablename__ = "telegram_stops"
 

@@ -7,7 +7,7 @@ is collected still.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -34,6 +34,7 @@ from switchboard.services.organisations.events import (
     to_queue,
 )
 from switchboard.services.organisations.following import Followed
+from switchboard.services.organisations.stops import stops_of
 
 ERASED = "what the document says was erased"
 
@@ -87,10 +88,12 @@ class Digests:
             by_id = {person.id: person for person in people}
             numbers = {one: telegram_of(session, one) for one in {person.organisation_id for person in people}}
             accounts = {one: None if number is None else number.account_id for one, number in numbers.items()}
+            stops = stops_of(session, people)
             found: list[_Digest] = []
             for recipient_id, some in groupby(rows, key=lambda row: row[0].recipient_id):
                 person = by_id[recipient_id]
-                found += _of_one(person, accounts[person.organisation_id], {row[0]: row[1] for row in some})
+                account_id = accounts[person.organisation_id]
+                found += _of_one(person, account_id, stops, {row[0]: row[1] for row in some})
             return self._entered(session, found, len(rows), now)
 
     def _entered(self, session: Session, found: Sequence[_Digest], count: int, now: datetime) -> Followed:
@@ -119,10 +122,13 @@ class Digests:
 
 
 def _of_one(
-    recipient: Recipient, account_id: int | None, events: Mapping[DocumentDelivery, DocumentEvent]
+    recipient: Recipient,
+    account_id: int | None,
+    stops: Container[int],
+    events: Mapping[DocumentDelivery, DocumentEvent],
 ) -> list[_Digest]:
     """One person's digests. How they want to be reached now counts, not how they did when the documents came."""
-    refused = refusal(recipient, account_id)
+    refused = refusal(recipient, account_id, stops)
     waiting: list[DocumentDelivery] = []
     for link, event in events.items():
         if event.state == EventState.PROCESSED or event.number is None:

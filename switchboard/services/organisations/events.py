@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -48,6 +48,7 @@ from switchboard.services.organisations.addresses import (
     subject_of,
 )
 from switchboard.services.organisations.habits import habit_of
+from switchboard.services.organisations.stops import stops_of
 
 DOCUMENT_KIND = "organisation.document"
 DIGEST_KIND = "organisation.digest"
@@ -302,6 +303,7 @@ class Events:
         """Enter the notices of those who are told now, and collect for digests; return the ids of the ledger rows."""
         names = list(dict.fromkeys(event.recipients))
         known = recipients_by_name(session, sender.id, names)
+        stops = stops_of(session, known.values())
         chain = lineage(session, sender.id)
         number = telegram_of(session, sender.id)
         account_id = None if number is None else number.account_id
@@ -311,7 +313,7 @@ class Events:
             recipient = known.get(name)
             link = _link(event_id, name, recipient)
             links.append(link)
-            link["state"] = refusal(recipient, account_id)
+            link["state"] = refusal(recipient, account_id, stops)
             if recipient is None or link["state"] is not None:
                 continue
             channels = reachable(recipient, account_id)
@@ -528,13 +530,13 @@ def _link(event_id: int, external_id: str, recipient: Recipient | None) -> dict[
     }
 
 
-def refusal(recipient: Recipient | None, account_id: int | None) -> str | None:
-    """Why nothing is sent to a recipient."""
+def refusal(recipient: Recipient | None, account_id: int | None, stops: Container[int]) -> str | None:
+    """Why nothing is sent to a recipient; `stops` are the ids of those who answered STOP."""
     if recipient is None:
         return UNKNOWN
     if recipient.removed_at is not None:
         return REMOVED
-    if recipient.stopped_at is not None:
+    if recipient.id in stops:
         return STOPPED
     if not recipient.opted_in:
         return OPTED_OUT

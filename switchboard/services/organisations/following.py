@@ -5,7 +5,7 @@ Level-triggered: every pass looks at the messages whose end was not acted on yet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -30,6 +30,7 @@ from switchboard.services.organisations.addresses import TELEGRAM, account_of, r
 from switchboard.services.organisations.events import (
     DIGEST_KIND,
     GIVEN_UP,
+    NOTICE_USEFUL_FOR,
     PROCESSED_BEFORE,
     RECIPIENT_REMOVED,
     REMOVED,
@@ -40,7 +41,9 @@ from switchboard.services.organisations.events import (
 )
 from switchboard.services.organisations.moving import move_waiting
 from switchboard.services.organisations.notices import EDIT_KIND
+from switchboard.services.organisations.stops import ANSWERED_STOP, stops_of
 
+OPTED_OUT_SINCE = "the recipient opted out"
 ENDED = (DeliveryState.SENT, DeliveryState.READ, DeliveryState.DEAD, DeliveryState.EXPIRED)
 ARRIVED = (DeliveryState.SENT, DeliveryState.READ)
 BEGUN = (*ARRIVED, DeliveryState.SENDING, DeliveryState.UNCERTAIN)
@@ -145,19 +148,23 @@ class Following:
             documents = [link for link in named if events[link.event_id].mailing_id is None]
             processed = [link for link in documents if events[link.event_id].state == EventState.PROCESSED]
             return [_Entry(_edit(processed[0], delivery, now))] if processed else []
-        if delivery.state == DeliveryState.DEAD and recipient.stopped_at is None:
-            still_open = [link for link in links if events[link.event_id].state == EventState.OPEN]
-            return self._second(session, still_open, delivery, recipient) if still_open else []
+        if delivery.state == DeliveryState.DEAD or _came_too_late(delivery):
+            return self._second(session, links, events, delivery, recipient, now)
         return []
 
     def _second(
         self,
         session: Session,
         links: Sequence[DocumentDelivery],
+        events: Mapping[int, DocumentEvent],
         delivery: Delivery,
         recipient: Recipient,
+        now: datetime,
     ) -> list[_Entry]:
-        """The other channel, where the person has one that was not tried: a digest goes there as one."""
+        """The other channel, where the person has one that was not tried: a digest goes there as one.
+
+        What came too late goes there while it is of use, else the sender sees why not.
+        """
         number = telegram_of(session, recipient.organisation_id)
         account_id = None if number is None else number.account_id
         first = links[0]
@@ -174,6 +181,16 @@ class Following:
         if not rest or delivery.expires_at is None:
             return []
         until = delivery.expires_at
+        stopped = recipient.id in stops_of(session, [recipient])
+        if _came_too_late(delivery):
+            unwanted = ANSWERED_STOP if stopped else None if recipient.opted_in else OPTED_OUT_SINCE
+            links = _of_use(links, events, rest[0], unwanted, now)
+            until = max((_useful_until(events[link.event_id], now) for link in links), default=now)
+        else:
+            links = [link for link in links if not stopped and events[link.event_id].state == EventState.OPEN]
+        if not links:
+            return []
+        first = links[0]
         if delivery.kind == DIGEST_KIND:
             row = digest_row(first.id, recipient, rest[0], account_id=account_id, expires_at=until)
         else:
@@ -210,6 +227,48 @@ def _whole(rows: Sequence[_Row], limit: int) -> Sequence[_Row]:
         return rows
     whole = [row for row in rows if row[1] is not rows[-1][1]]
     return whole or rows
+
+
+def _came_too_late(delivery: Delivery) -> bool:
+    """Whether it waited for its sender until it was of no use; what was not wanted any more ended before."""
+    ended = delivery.finished_at
+    late = ended is not None and delivery.expires_at is not None and ended >= delivery.expires_at
+    return late and delivery.state == DeliveryState.EXPIRED
+
+
+def _of_use(
+    links: Sequence[DocumentDelivery],
+    events: Mapping[int, DocumentEvent],
+    channel: str,
+    unwanted: str | None,
+    now: datetime,
+) -> list[DocumentDelivery]:
+    """The documents that the person should still be told of; of the others the sender sees why not over this channel."""
+    found: list[DocumentDelivery] = []
+    for link in links:
+        why = unwanted or _of_no_use(events[link.event_id], now)
+        if why is None:
+            found.append(link)
+        else:
+            link.reason = f"{channel}: {why}"
+    return found
+
+
+def _useful_until(event: DocumentEvent, now: datetime) -> datetime:
+    until = now + NOTICE_USEFUL_FOR
+    return until if event.deadline_at is None else min(until, event.deadline_at)
+
+
+def _of_no_use(event: DocumentEvent, now: datetime) -> str | None:
+    if event.mailing_id is not None:
+        return "the time of the mailing is over"
+    if event.state == EventState.PROCESSED:
+        return PROCESSED_BEFORE
+    if event.number is None:
+        return "what the document says was erased"
+    if event.deadline_at is not None and event.deadline_at <= now:
+        return "the deadline has passed"
+    return None
 
 
 def _was_left_out(link: DocumentDelivery, event: DocumentEvent, delivery: Delivery) -> bool:

@@ -45,6 +45,7 @@ from switchboard.services.organisations.following import Followed
 from switchboard.services.organisations.notices import MAILING, SAMPLE_RECIPIENT, mailing_values
 from switchboard.services.organisations.previews import Shown, shown
 from switchboard.services.organisations.recipients import MOST_ID_CHARS
+from switchboard.services.organisations.stops import stops_of
 from switchboard.texts import notices as texts_of
 from switchboard.texts.locales import LOCALES, Texts
 
@@ -252,6 +253,7 @@ class Mailings:
             row = _standing(session, organisation_id, mailing_id)
             names = _names(session, row)
             known = recipients_by_name(session, organisation_id, names)
+            stops = stops_of(session, known.values())
             number = telegram_of(session, organisation_id)
         account_id = None if number is None else number.account_id
         channels: Counter[str] = Counter()
@@ -259,7 +261,7 @@ class Mailings:
         strangers = 0
         for name in names:
             recipient = known.get(name)
-            state = refusal(recipient, account_id)
+            state = refusal(recipient, account_id, stops)
             if state is not None:
                 left_out[state] += 1
             elif recipient is not None:

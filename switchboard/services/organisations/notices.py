@@ -39,6 +39,7 @@ from switchboard.services.organisations.events import DIGEST_KIND, DOCUMENT_KIND
 from switchboard.services.organisations.organisations import language as known_language
 from switchboard.services.organisations.previews import Preview, PreviewOf, check_channel, check_values, shown
 from switchboard.services.organisations.recipients import ANSWER_KIND
+from switchboard.services.organisations.stops import ANSWERED_STOP, stops_of
 from switchboard.texts import notices as texts_of
 from switchboard.texts.locales import LOCALES, Texts
 from switchboard.texts.markdown import Message, formatted_markdown
@@ -79,6 +80,7 @@ class Notices:
         """See Renderer."""
         with self._database.read() as session:
             desk = _Desk(session, self._support_contact)
+            desk.look_for_stops([delivery.body["recipient_id"] for delivery in deliveries])
             return {delivery.id: desk.render(delivery, now) for delivery in deliveries}
 
     def preview(self, organisation_id: int, wanted: PreviewOf, *, now: datetime) -> Preview:
@@ -106,6 +108,12 @@ class _Desk:
         self._support_contact = support_contact
         self._lineages: dict[int, list[Organisation]] = {}
         self._templates: dict[tuple[int, str, Purpose, str], str | None] = {}
+        self._stops: Mapping[int, datetime] = {}
+
+    def look_for_stops(self, recipient_ids: Sequence[int]) -> None:
+        """Who of these answered STOP, to the organisation or to its number."""
+        people = select(Recipient).where(Recipient.id.in_(recipient_ids))
+        self._stops = stops_of(self._session, self._session.scalars(people).all())
 
     def render(self, delivery: ClaimedDelivery, now: datetime) -> Result:
         recipient = self._session.get(Recipient, delivery.body["recipient_id"])
@@ -175,8 +183,8 @@ class _Desk:
         return self._rendered(delivery, recipient, self._digest_text(delivery, recipient, events))
 
     def _unwanted(self, delivery: ClaimedDelivery, recipient: Recipient, now: datetime) -> Obsolete | Postponed | None:
-        if recipient.stopped_at is not None:
-            return Obsolete("the recipient answered STOP")
+        if recipient.id in self._stops:
+            return Obsolete(ANSWERED_STOP)
         if not recipient.opted_in:
             return Obsolete("the recipient opted out")
         zone = ZoneInfo(recipient.zone or self._chain(recipient)[0].zone)

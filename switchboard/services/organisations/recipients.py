@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -31,6 +31,7 @@ from switchboard.services.organisations.addresses import CHANNELS, TELEGRAM, sub
 from switchboard.services.organisations.habits import send_collected
 from switchboard.services.organisations.leaving import end_waiting
 from switchboard.services.organisations.organisations import language
+from switchboard.services.organisations.stops import keep_word, said_to_number, stops_of
 
 ANSWER_KIND = "organisation.answer"
 MOST_ID_CHARS = 128
@@ -77,7 +78,9 @@ class RecipientSettings:
 
 @dataclass(frozen=True, slots=True)
 class RecipientView:
-    """A recipient; `stopped_at` is the person's own STOP, which no change here undoes. `mattermost` is a user id."""
+    """A recipient; `stopped_at` is the person's own STOP, which no change here undoes, also one that they said to the number
+    before. `mattermost` is a user id.
+    """
 
     organisation_id: int
     external_id: str
@@ -108,6 +111,14 @@ class Peer:
     phone: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Pressed:
+    """A click over Mattermost: the organisation's name, and whether a STOP over Telegram stands in spite of it."""
+
+    organisation: str
+    stays_stopped: bool = False
+
+
 class Heard(StrEnum):
     """What an answer was."""
 
@@ -130,7 +141,8 @@ class Recipients:
     ) -> tuple[RecipientView, bool]:
         """Make the recipient so, new or not; the same again changes nothing. Also whether it is new.
 
-        STOP stays: of this recipient, and for a new one that of the same address in this organisation.
+        STOP stays: of this recipient, of the person to the organisation's number, and for a new one that of the same address
+        in this organisation.
         """
         _check_id(external_id)
         values = self._values(settings)
@@ -149,17 +161,17 @@ class Recipients:
             if {"digest", "digest_at"}.intersection(changed):
                 send_collected(session, [row.id], now)
             if created and row.stopped_at is None and (row.telegram or row.mattermost):
-                row.stopped_at = _stopped_elsewhere(session, row)
+                row.stopped_at, row.stopped_by = _stopped_elsewhere(session, row)
             if created or changed:
                 row.updated_at = now
                 _audit(session, row, "recipient.put", actor, now, created=created, changed=sorted(changed))
-            return _view(row), created
+            return _views(session, [row])[0], created
 
     def get(self, organisation_id: int, external_id: str) -> RecipientView:
         """One; NotFoundError where there is none."""
         with self._database.read() as session:
             organisation(session, organisation_id)
-            return _view(_standing(session, organisation_id, external_id))
+            return _views(session, [_standing(session, organisation_id, external_id)])[0]
 
     def page(self, organisation_id: int, *, after: str = "", limit: int = 100) -> list[RecipientView]:
         """By external id, those behind `after`; NotFoundError for an unknown organisation."""
@@ -175,10 +187,10 @@ class Recipients:
                 .order_by(Recipient.external_id)
                 .limit(limit)
             )
-            return [_view(row) for row in rows]
+            return _views(session, rows.all())
 
     def remove(self, organisation_id: int, external_id: str, *, actor: str) -> None:
-        """Forget them. Of somebody who answered STOP the name and the STOP stay, in case they are put here again."""
+        """Forget them. Of somebody who answered STOP the external id and the STOP stay, in case they are put here again."""
         now = self._clock()
         with self._database.write() as session:
             organisation(session, organisation_id)
@@ -196,27 +208,33 @@ class Recipients:
 
         The answer stands in the ledger afterwards. `once` names the message: heard again, even after later ones, it gets no
         second answer. Anything but STOP and START is answered once a day. NOT_OURS: the person is nobody's recipient, and
-        nothing was done.
+        gets no answer; STOP and START are kept all the same.
         """
         word, now = meaning(text), self._clock()
         with self._database.write() as session:
             found = _heard(session, account_id, peer)
-            if not found:
-                return Heard.NOT_OURS
             for row in found:
                 row.telegram_user_id = peer.user_id
             if word is None:
-                _answer(session, account_id, found, "unread", f"{now:%Y-%m-%d}", now)
-                return Heard.ANSWERED
-            changed = _hear(session, found, word, now)
+                if found:
+                    _answer(session, account_id, found, "unread", f"{now:%Y-%m-%d}", now)
+                return Heard.ANSWERED if found else Heard.NOT_OURS
+            if word is Word.START:
+                found = sorted({*found, *_stopped_by(session, account_id, peer)}, key=lambda row: row.id)
+            stopped = stops_of(session, found).keys()
+            keep_word(session, account_id, peer.user_id, word, now)
+            changed = _hear(session, found, stopped, word, now, said_by=peer.user_id)
             if changed:
                 _answer(session, account_id, changed, str(word), once or now.isoformat(), now)
+        if not found:
+            return Heard.NOT_OURS
         return Heard.STOPPED if word is Word.STOP else Heard.STARTED
 
-    def press(self, user_id: str, recipient_id: int, word: Word) -> str | None:
+    def press(self, user_id: str, recipient_id: int, word: Word) -> Pressed | None:
         """A click in a message over Mattermost, by the user whose message it was: STOP or START for its organisation.
 
-        The organisation's name; None where they are no recipient there any more. The same again changes nothing.
+        None where they are no recipient there any more. The same again changes nothing. START does not lift what the person
+        said to a number over Telegram, which counts for other organisations, too.
         """
         now = self._clock()
         with self._database.write() as session:
@@ -233,8 +251,10 @@ class Recipients:
                 .order_by(Recipient.id)
                 .with_for_update()
             ).all()
-            _hear(session, same, word, now)
-            return organisation(session, clicked.organisation_id).name
+            said = said_to_number(session, same).keys()
+            rows = [row for row in same if word is Word.STOP or row.id not in said]
+            _hear(session, rows, {row.id for row in rows if row.stopped_at is not None}, word, now)
+            return Pressed(organisation(session, clicked.organisation_id).name, word is Word.START and bool(said))
 
     def _values(self, settings: RecipientSettings) -> dict[str, Any]:
         """The columns; every mistake is an InvalidInputError. Mattermost is asked here, before any transaction."""
@@ -331,11 +351,11 @@ def _standing(session: Session, organisation_id: int, external_id: str, *, lock:
     return row
 
 
-def _stopped_elsewhere(session: Session, row: Recipient) -> datetime | None:
-    """The STOP of the same address under another name in the organisation."""
+def _stopped_elsewhere(session: Session, row: Recipient) -> tuple[datetime | None, int | None]:
+    """The STOP of the same address under another name in the organisation, and who said it."""
     addresses = ((Recipient.telegram, row.telegram), (Recipient.mattermost, row.mattermost))
-    return session.scalars(
-        select(Recipient.stopped_at)
+    found = session.execute(
+        select(Recipient.stopped_at, Recipient.stopped_by)
         .where(
             Recipient.organisation_id == row.organisation_id,
             or_(*(column == address for column, address in addresses if address is not None)),
@@ -344,6 +364,7 @@ def _stopped_elsewhere(session: Session, row: Recipient) -> datetime | None:
         )
         .order_by(Recipient.stopped_at)
     ).first()
+    return (None, None) if found is None else (found.stopped_at, found.stopped_by)
 
 
 def _heard(session: Session, account_id: int, peer: Peer) -> Sequence[Recipient]:
@@ -370,11 +391,38 @@ def _heard(session: Session, account_id: int, peer: Peer) -> Sequence[Recipient]
     ).all()
 
 
-def _hear(session: Session, rows: Sequence[Recipient], word: Word, now: datetime) -> list[Recipient]:
-    """STOP or START for these; those for whom it is news."""
-    changed = [row for row in rows if (row.stopped_at is None) == (word is Word.STOP)]
+def _stopped_by(session: Session, account_id: int, peer: Peer) -> Sequence[Recipient]:
+    """Who stands here under whatever address now and was stopped by this person, locked. Those who were removed are let go."""
+    rows = session.scalars(
+        select(Recipient)
+        .join(OrganisationTelegram, OrganisationTelegram.organisation_id == Recipient.organisation_id)
+        .where(OrganisationTelegram.account_id == account_id, Recipient.stopped_by == peer.user_id)
+        .order_by(Recipient.id)
+        .with_for_update(of=Recipient)
+    ).all()
+    for row in rows:
+        if row.removed_at is not None:
+            session.delete(row)
+    return [row for row in rows if row.removed_at is None]
+
+
+def _hear(
+    session: Session,
+    rows: Sequence[Recipient],
+    stopped: Collection[int],
+    word: Word,
+    now: datetime,
+    *,
+    said_by: int | None = None,
+) -> list[Recipient]:
+    """STOP or START for these, of whom some are stopped now; those for whom it is news. `said_by` over Telegram."""
+    for row in rows:
+        if word is Word.START:
+            row.stopped_at = row.stopped_by = None
+        elif row.stopped_at is None or said_by is not None:
+            row.stopped_at, row.stopped_by = row.stopped_at or now, said_by
+    changed = [row for row in rows if (row.id in stopped) != (word is Word.STOP)]
     for row in changed:
-        row.stopped_at = now if word is Word.STOP else None
         row.updated_at = now
         _audit(session, row, f"recipient.{word}", "recipient", now)
     return changed
@@ -424,7 +472,12 @@ def _audit(session: Session, row: Recipient, action: str, actor: str, now: datet
     )
 
 
-def _view(row: Recipient) -> RecipientView:
+def _views(session: Session, rows: Sequence[Recipient]) -> list[RecipientView]:
+    stops = stops_of(session, rows)
+    return [_view(row, stops.get(row.id)) for row in rows]
+
+
+def _view(row: Recipient, stopped_at: datetime | None) -> RecipientView:
     return RecipientView(
         organisation_id=row.organisation_id,
         external_id=row.external_id,
@@ -434,7 +487,7 @@ def _view(row: Recipient) -> RecipientView:
         telegram=row.telegram,
         mattermost=row.mattermost,
         opted_in=row.opted_in,
-        stopped_at=row.stopped_at,
+        stopped_at=stopped_at,
         quiet_from="" if row.quiet_from is None else f"{row.quiet_from:%H:%M}",
         quiet_until="" if row.quiet_until is None else f"{row.quiet_until:%H:%M}",
         zone=row.zone or "",

@@ -22,6 +22,7 @@ from switchboard.services.organisations.addresses import ledger_recipient, reach
 from switchboard.services.organisations.events import Accepted, to_queue
 from switchboard.services.organisations.notices import TEST_KIND
 from switchboard.services.organisations.organisations import language as known_language
+from switchboard.services.organisations.stops import stops_of
 
 TEST_USEFUL_FOR = timedelta(hours=1)
 
@@ -112,7 +113,8 @@ class Wording:
                 raise NotFoundError("this organisation has no such recipient")
             number = telegram_of(session, organisation_id)
             account_id = None if number is None else number.account_id
-            channel = _channel(recipient, account_id)
+            stopped = recipient.id in stops_of(session, [recipient])
+            channel = _channel(recipient, account_id, stopped=stopped)
             locale = known_language(language) if language else recipient.locale or sender.locale
             ids = DeliveryRepository(session).add(
                 [
@@ -133,8 +135,8 @@ class Wording:
         return Accepted(ids[0], batches, accounts)
 
 
-def _channel(recipient: Recipient, account_id: int | None) -> str:
-    if recipient.stopped_at is not None or not recipient.opted_in:
+def _channel(recipient: Recipient, account_id: int | None, *, stopped: bool) -> str:
+    if stopped or not recipient.opted_in:
         raise ConflictError("this recipient gets no messages: not opted in, or answered STOP")
     channels = reachable(recipient, account_id)
     if not channels:

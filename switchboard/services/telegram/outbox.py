@@ -195,7 +195,14 @@ class _Sender:
     async def _prepare(self, letters: list[Letter]) -> list[Letter]:
         """Find whom each goes to; those that must wait, or go to nobody, are among the results."""
         found = [letter for letter in letters if self._is_next(letter) and await self._find(letter)]
-        return await self._strangers_in_turn(found)
+        return await self._strangers_in_turn(await self._wanted(found))
+
+    async def _wanted(self, letters: list[Letter]) -> list[Letter]:
+        """Without those that the people whom they lead to do not want; what was begun is finished."""
+        asked = {one.row: one.peer.chat_id for one in letters if one.peer is not None and not one.begun_before}
+        refused = await asyncio.to_thread(self._rows.unwanted, self._live.account_id, asked) if asked else {}
+        self._results.obsolete += refused.items()
+        return [letter for letter in letters if letter.row not in refused]
 
     def _is_next(self, letter: Letter) -> bool:
         """Whether nothing before it in its subject waits; else it waits, too."""

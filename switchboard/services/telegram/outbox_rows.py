@@ -126,10 +126,21 @@ class Done:
     uncertain: set[int] = field(default_factory=set)
 
 
-class OutboxRows:
-    """The ledger's Telegram rows. `renderers` maps a kind to whoever writes its messages."""
+Unwanted = Callable[[int, Mapping[ClaimedDelivery, int]], Mapping[ClaimedDelivery, str]]
+"""Asked with an account and its rows, each with the chat it would go to: those that are not wanted there, and why."""
 
-    def __init__(self, database: Database, renderers: Mapping[str, Renderer], clock: Callable[[], datetime]) -> None:
+
+class OutboxRows:
+    """The ledger's Telegram rows. `renderers` maps a kind to whoever writes its messages; `unwanted` is asked last."""
+
+    def __init__(
+        self,
+        database: Database,
+        renderers: Mapping[str, Renderer],
+        clock: Callable[[], datetime],
+        unwanted: Unwanted | None = None,
+    ) -> None:
+        self._unwanted = unwanted
         self._database = database
         self._renderers = renderers
         self._clock = clock
@@ -231,6 +242,10 @@ class OutboxRows:
                     except InvalidInputError as error:
                         results.dead.append((row, str(error)))
         return sorted(letters, key=lambda letter: letter.row.id), results
+
+    def unwanted(self, account_id: int, found: Mapping[ClaimedDelivery, int]) -> Mapping[ClaimedDelivery, str]:
+        """Of rows, each with the chat that was found for it, those that must not go there, and why."""
+        return {} if self._unwanted is None else self._unwanted(account_id, found)
 
     def strangers(self, account_id: int, chat_ids: Collection[int]) -> set[int]:
         """Those of these chats in which nothing was written yet, by either side."""

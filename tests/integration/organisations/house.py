@@ -15,7 +15,10 @@ from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.models import Delivery, DeliveryState, Recipient, TelegramAccount
 from switchboard.db.repositories.deliveries import ClaimedDelivery
+from switchboard.db.repositories.telegram_peers import PeerRepository
 from switchboard.domain.telegram.pacing import Limits
+from switchboard.domain.telegram.peers import Peer as AtTelegram
+from switchboard.domain.telegram.peers import PeerKind, SeenPeer
 from switchboard.domain.telegram.sessions import Application
 from switchboard.domain.telegram.states import AccountState
 from switchboard.services.calendar.accounts import Person
@@ -37,6 +40,7 @@ from switchboard.services.telegram.accounts import AccountView, TelegramAccounts
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 API_ID, API_HASH = 4242, "0123456789abcdef0123456789abcdef"
 PHONE = "+79161234567"
+OWN_ID = 9_161_234_567
 SUPPORT = "support@hub.example"
 
 
@@ -132,6 +136,20 @@ class House:
         set_up = self.organisations.set_telegram(self.org, PHONE, api_id=API_ID, api_hash=API_HASH, actor="test")
         assert set_up.status.account_id is not None
         self.account_id = set_up.status.account_id
+        self.sign_in(self.account_id, OWN_ID)
+
+    def sign_in(self, account_id: int, own_id: int) -> None:
+        """The gateway learns who an account is."""
+        with self.database.write() as session:
+            session.execute(update(TelegramAccount).where(TelegramAccount.id == account_id).values(own_id=own_id))
+
+    def meet(self, person: Peer) -> None:
+        """The gateway learns whom a name and a phone belong to."""
+        seen = SeenPeer(
+            AtTelegram(PeerKind.USER, person.user_id, 1), "Somebody", username=person.username, phone=person.phone
+        )
+        with self.database.write() as session:
+            PeerRepository(session).remember(self.account_id, [seen], self.clock())
 
     def pace(self, limits: Limits) -> None:
         """How fast the account may write from now on."""
