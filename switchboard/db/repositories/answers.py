@@ -73,7 +73,7 @@ def ask(session: Session, wish: Wish, now: datetime) -> int:
             uid=wish.uid,
             recurrence_id=wish.recurrence_id,
             version=0,
-            # SQLite gives ids of deleted rows again: whoever still works on one must not take another for it.
+            # A database that was restored gives ids again: whoever still works on one must not take another for it.
             fence=secrets.randbelow(1 << 30),
         )
         session.add(row)

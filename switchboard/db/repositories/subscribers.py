@@ -34,7 +34,7 @@ def lock_accounts(session: Session, subscriber_id: int) -> list[int]:
 
 
 def reader_of(session: Session, mattermost_user_id: str) -> CalendarSubscriber | None:
-    """The reader of a message. Not by the id in its body: SQLite gives the ids of deleted people to others."""
+    """The reader of a message. Not by the id in its body: who disconnected and connected again has another."""
     return session.scalars(
         select(CalendarSubscriber).where(CalendarSubscriber.mattermost_user_id == mattermost_user_id)
     ).one_or_none()

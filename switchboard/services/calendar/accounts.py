@@ -640,7 +640,7 @@ def _enter(session: Session, subscriber_id: int, url: str, login: str, now: date
         "auth_failures": 0,
         "failures": 0,
         "next_poll_at": now,
-        # SQLite gives ids of deleted accounts again: a poll that outlived its account must not fit a new one.
+        # A database that was restored gives ids again: a poll that outlived its account must not fit a new one.
         "fence": secrets.randbelow(1 << 30),
         "created_at": now,
     }

@@ -164,7 +164,7 @@ def _delivery(
         kept += of_kind[:MAX_KEPT]
         if len(of_kind) > MAX_KEPT:
             more[kind.value] = len(of_kind) - MAX_KEPT
-    # SQLite gives ids of deleted snapshots again; with the time and what is told no two notices have one key.
+    # A database that was restored gives ids again; with the time and what is told no two notices have one key.
     told = hashlib.sha256(repr(([one.id for one in ready], now.isoformat(), changes)).encode()).hexdigest()[:32]
     return NewDelivery(
         channel="mattermost",
