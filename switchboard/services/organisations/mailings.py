@@ -16,7 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
@@ -31,6 +31,7 @@ from switchboard.domain.organisations.timetable import LEAST_BETWEEN, Due
 from switchboard.domain.telegram import pacing
 from switchboard.domain.telegram.pacing import Limits
 from switchboard.errors import ConflictError, InvalidInputError, InvalidInputsError, NotFoundError
+from switchboard.logs import get_logger
 from switchboard.services import audit
 from switchboard.services.organisations.addresses import TELEGRAM, reachable
 from switchboard.services.organisations.events import (
@@ -57,7 +58,11 @@ SHOWN_AHEAD = 3
 SCHEDULE = "schedule"
 NOBODY = "nobody is opted in"
 _LONGEST = {name: PLACEHOLDERS[name][1] for name in ("organisation", "recipient", "support_contact")}
+_ONCE = f" {MAILING}"  # begins the keys of our events; no document system can send one that begins with a space
 _LEFT_S = 10  # of the time of the task: 10,000 recipients take four seconds
+
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +233,7 @@ class Mailings:
         with self._database.write() as session:
             sender = locked_sender(session, organisation_id)
             row = _standing(session, organisation_id, mailing_id)
-            once = f"{MAILING}:{row.id}:now:{key}"
+            once = f"{_ONCE}:{row.id}:now:{key}"
             before = session.scalar(
                 select(DocumentEvent.id).where(
                     DocumentEvent.organisation_id == organisation_id, DocumentEvent.idempotency_key == once
@@ -302,10 +307,23 @@ class Mailings:
             deadline = current_deadline()
             if deadline is not None and deadline.remaining_s() < _LEFT_S:
                 break
-            if row.next_at is not None and (one := self.fire(row.organisation_id, row.id, row.next_at)) is not None:
+            if (
+                row.next_at is not None
+                and (one := self._fire_alone(row.organisation_id, row.id, row.next_at)) is not None
+            ):
                 sent.append(one)
         batches = [batch for one in sent for batch in one.batches]
         return Followed(len(sent), batches, sorted({account for one in sent for account in one.accounts}))
+
+    def _fire_alone(self, organisation_id: int, mailing_id: int, next_at: datetime) -> Accepted | None:
+        """Fire one; what is wrong with it keeps no other back, and the next scan tries it again."""
+        try:
+            return self.fire(organisation_id, mailing_id, next_at)
+        except OperationalError:
+            raise
+        except Exception as error:  # noqa: BLE001  the outermost handler of a mailing
+            _log.error("mailing not sent", mailing_id=mailing_id, error=type(error).__name__)
+            return None
 
     def fire(self, organisation_id: int, mailing_id: int, next_at: datetime) -> Accepted | None:
         """Send what was due at `next_at`; None where nothing is sent: somebody else did, or changed, stopped or removed it."""
@@ -353,7 +371,7 @@ class Mailings:
         useful_for = NOTICE_USEFUL_FOR
         if following is not None:
             useful_for = min(useful_for, max(following - now, LEAST_BETWEEN))
-        once = f"{MAILING}:{row.id}:{at.isoformat()}"
+        once = f"{_ONCE}:{row.id}:{at.isoformat()}"
         return self._enter(session, sender, row, once, names, useful_for, now, SCHEDULE)
 
     def _enter(

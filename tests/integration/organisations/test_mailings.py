@@ -104,6 +104,16 @@ def test_everybody_who_wants_messages_gets_it_at_its_time_in_their_language(hous
     assert (event.recipients, event.counts, event.done) == (2, {"sent": 2}, True)
 
 
+def test_a_mailing_that_cannot_be_sent_keeps_no_other_back(house: House) -> None:
+    house.add("anna")
+    broken = make(house)
+    make(house, name="Another")
+    with house.database.write() as session:
+        session.execute(update(Mailing).where(Mailing.id == broken.id).values(rule="nonsense"))
+    house.clock.now = FIRST
+    assert house.mailings.fire_due().count == 1
+
+
 @both
 def test_two_scans_at_once_send_it_once(house: House) -> None:
     house.add("anna")
