@@ -109,12 +109,12 @@ class Gateways:
         while True:
             process.send_signal(signal.SIGSTOP)
             time.sleep(0.1)
-            with closing(sqlite3.connect(self.folder / "switchboard.sqlite3", timeout=0.5)) as connection:
+            with closing(sqlite3.connect(self.folder / "switchboard.sqlite3", timeout=0.05)) as connection:
                 try:
                     connection.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError:
                     process.send_signal(signal.SIGCONT)
-                    time.sleep(0.1)
+                    time.sleep(0.5)  # time enough to renew its leases
                 else:
                     return
 
