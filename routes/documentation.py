@@ -16,14 +16,15 @@ from flask import Flask
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from werkzeug.routing import Rule
 
-from routes import inputs, problems
+from routes import problems
 from routes.authentication import PUBLIC_ENDPOINTS
+from switchboard.db.types import MOST_ID
 
 OPENAPI_VERSION = "3.1.1"
 ATTRIBUTE = "switchboard_description"
 REFERENCES = "#/components/schemas/{model}"
 PARAMETER = re.compile(r"<(?:(?P<converter>\w+)(?:\([^)]*\))?:)?(?P<name>\w+)>")
-PARAMETER_TYPES = {"int": {"type": "integer", "minimum": 0, "maximum": inputs.MOST_ID}}
+PARAMETER_TYPES = {"int": {"type": "integer", "minimum": 0, "maximum": MOST_ID}}
 
 View = TypeVar("View", bound=Callable[..., Any])
 

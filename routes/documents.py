@@ -11,10 +11,11 @@ from pydantic import Field, field_validator
 
 from routes import problems
 from routes.documentation import Answer, describes, example
-from routes.inputs import MOST_ID, Body, ExternalId, Id, Line, Moment, Query
+from routes.inputs import Body, ExternalId, Id, Line, Moment, Query
 from routes.responses import json_answer
 from routes.senders import HEADERS, organisation_id, signature
 from routes.services import queue, services
+from switchboard.db.types import MOST_ID
 from switchboard.domain.organisations.markup import is_link
 from switchboard.domain.organisations.templates import PLACEHOLDERS
 from switchboard.errors import ConfigError, RemoteUnavailableError

@@ -16,11 +16,10 @@ from flask.json.provider import DefaultJSONProvider
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 from werkzeug.routing import BaseConverter, IntegerConverter
 
+from switchboard.db.types import MOST_ID
 from switchboard.domain import plain_text
 from switchboard.services.organisations.recipients import MOST_ID_CHARS
 
-ID_DIGITS = 18
-MOST_ID = 10**ID_DIGITS - 1  # both databases number to 2^63 - 1, and this is the most that fits a pattern of digits
 FIRST_YEAR, LAST_YEAR = 2000, 2199
 _RFC_3339 = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -81,7 +80,7 @@ class Number(IntegerConverter):
     By the pattern and not by `to_python`: what that refuses, werkzeug answers with 405 where the address has other methods.
     """
 
-    regex = rf"[0-9]{{1,{ID_DIGITS}}}"
+    regex = rf"[0-9]{{1,{len(str(MOST_ID))}}}"
 
 
 class Name(BaseConverter):

@@ -10,10 +10,11 @@ from pydantic import Field, SecretStr
 
 from routes.documentation import Answer, describes, example
 from routes.documents import EventPage, EventQuery, queue_accepted
-from routes.inputs import MOST_ID, Body, Line, Query, Text
+from routes.inputs import Body, Line, Query, Text
 from routes.responses import json_answer
 from routes.senders import actor
 from routes.services import services
+from switchboard.db.types import MOST_ID
 from switchboard.services.organisations.credentials import CredentialView, Minted
 from switchboard.services.organisations.organisations import OrganisationChanges, OrganisationView, ServiceStatus
 from switchboard.services.organisations.previews import Preview, PreviewOf

@@ -13,6 +13,7 @@ import typer
 
 from switchboard import wiring
 from switchboard.cli.output import console, print_json, print_table, progress_bar, say
+from switchboard.db.types import MOST_ID
 from switchboard.errors import InvalidInputError
 from switchboard.services.calendar.accounts import AccountView, CalendarView, ConnectRequest, SubscriberSettings
 from switchboard.services.calendar.polling import PollOutcome
@@ -21,7 +22,7 @@ from switchboard.texts.locales import LOCALES
 app = typer.Typer(help="Calendar accounts and what is sent about them.", no_args_is_help=True)
 
 PASSWORD_VARIABLE = "CALENDAR_PASSWORD"  # noqa: S105 - the name of a variable
-Account = Annotated[int, typer.Argument(help="The account's number, as `calendar list` shows it.")]
+Account = Annotated[int, typer.Argument(min=1, max=MOST_ID, help="The account's number, as `calendar list` shows it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one line.")]
 
 
@@ -102,7 +103,7 @@ def calendars(account: Account) -> None:
 def watch(
     account: Account,
     calendar_ids: Annotated[
-        list[int] | None, typer.Argument(help="Numbers as `calendar calendars` shows them.")
+        list[int] | None, typer.Argument(min=1, max=MOST_ID, help="Numbers as `calendar calendars` shows them.")
     ] = None,
 ) -> None:
     """Watch exactly these calendars; without numbers, show which there are."""

@@ -14,6 +14,7 @@ import typer
 from switchboard import wiring
 from switchboard.cli.output import print_json, print_table, say
 from switchboard.cli.sending import send_now
+from switchboard.db.types import MOST_ID
 from switchboard.errors import InvalidInputError
 from switchboard.services.organisations.mailings import MailingSettings, MailingView
 
@@ -21,8 +22,12 @@ app = typer.Typer(help="What an organisation tells its people regularly.", no_ar
 
 ACTOR = "cli"
 
-Number = Annotated[int, typer.Argument(help="The organisation's number, as `organisations list` shows it.")]
-MailingNumber = Annotated[int, typer.Argument(metavar="MAILING", help="The mailing's number, as `list` shows it.")]
+Number = Annotated[
+    int, typer.Argument(min=1, max=MOST_ID, help="The organisation's number, as `organisations list` shows it.")
+]
+MailingNumber = Annotated[
+    int, typer.Argument(metavar="MAILING", min=1, max=MOST_ID, help="The mailing's number, as `list` shows it.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one line.")]
 TextFiles = Annotated[
     list[str] | None,

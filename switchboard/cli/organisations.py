@@ -15,6 +15,7 @@ from switchboard import wiring
 from switchboard.cli import mailings
 from switchboard.cli.output import print_json, print_table, say
 from switchboard.cli.sending import send_now
+from switchboard.db.types import MOST_ID
 from switchboard.errors import InvalidInputError
 from switchboard.services.organisations.addresses import MATTERMOST
 from switchboard.services.organisations.events import DeliveryFilter
@@ -29,10 +30,17 @@ app.add_typer(mailings.app, name="mailings")
 ACTOR = "cli"
 API_HASH_VARIABLE = "TELEGRAM_ACCOUNT_API_HASH"
 
-Number = Annotated[int, typer.Argument(help="The organisation's number, as `organisations list` shows it.")]
+Number = Annotated[
+    int, typer.Argument(min=1, max=MOST_ID, help="The organisation's number, as `organisations list` shows it.")
+]
+EventNumber = Annotated[
+    int, typer.Argument(metavar="EVENT_ID", min=1, max=MOST_ID, help="The event, as `organisations events` shows it.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one line.")]
 Limit = Annotated[int, typer.Option(min=1, max=1_000, help="How many rows at most.")]
-Under = Annotated[int | None, typer.Option(help="The organisation above it in the holding; 0: none.")]
+Under = Annotated[
+    int | None, typer.Option(min=0, max=MOST_ID, help="The organisation above it in the holding; 0: none.")
+]
 Contact = Annotated[str | None, typer.Option(help="Whom its people ask when notices do not come.")]
 Zone = Annotated[str | None, typer.Option(help="Time zone, for example Europe/Moscow.")]
 Language = Annotated[str | None, typer.Option(help=f"Language: {', '.join(LOCALES)}.")]
@@ -364,7 +372,7 @@ def events(organisation: Number, *, limit: Limit = 50, as_json: AsJson = False) 
 @app.command()
 def event(
     organisation: Number,
-    event_id: Annotated[int, typer.Argument(help="The event, as `organisations events` shows it.")],
+    event_id: EventNumber,
     *,
     unread: Annotated[bool, typer.Option(help="Only what was sent over Telegram and not read.")] = False,
     as_json: AsJson = False,
@@ -388,7 +396,7 @@ def event(
 @app.command()
 def processed(
     organisation: Number,
-    event_id: Annotated[int, typer.Argument(help="The event, as `organisations events` shows it.")],
+    event_id: EventNumber,
 ) -> None:
     """Say that the document has been processed: reminders end, messages that were sent say so."""
     wiring.organisations().events.processed(organisation, event_id)
@@ -401,7 +409,7 @@ def processed(
 def secret(
     organisation: Number,
     *,
-    end: Annotated[int, typer.Option(help="Accept this pair no more instead of making one.")] = 0,
+    end: Annotated[int, typer.Option(min=0, max=MOST_ID, help="Accept this pair no more instead of making one.")] = 0,
 ) -> None:
     """Make a new token and secret for the document system, shown this once; the pair before stays valid until the next."""
     credentials = wiring.organisations().credentials

@@ -12,6 +12,7 @@ import typer
 
 from switchboard import wiring
 from switchboard.cli.output import console, print_json, print_table, say
+from switchboard.db.types import MOST_ID
 from switchboard.domain.telegram import phones
 from switchboard.domain.telegram.sessions import Application
 from switchboard.domain.telegram.states import AccountState, Origin, Reason
@@ -34,7 +35,7 @@ WAYS = {
     "fragment": "to fragment.com",
 }
 
-Account = Annotated[int, typer.Argument(help="The account's number, as `telegram list` shows it.")]
+Account = Annotated[int, typer.Argument(min=1, max=MOST_ID, help="The account's number, as `telegram list` shows it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one line.")]
 ApiId = Annotated[
     int | None,
@@ -148,7 +149,9 @@ def sign_in(
 
 @app.command()
 def start(
-    account: Annotated[int | None, typer.Argument(help="The account's number; none with --restored.")] = None,
+    account: Annotated[
+        int | None, typer.Argument(min=1, max=MOST_ID, help="The account's number; none with --restored.")
+    ] = None,
     *,
     restored: Annotated[bool, typer.Option("--restored", help="Every account that a restore stopped.")] = False,
 ) -> None:
@@ -179,7 +182,9 @@ def restored(
 
 @app.command()
 def stop(
-    account: Annotated[int | None, typer.Argument(help="The account's number; none with --all.")] = None,
+    account: Annotated[
+        int | None, typer.Argument(min=1, max=MOST_ID, help="The account's number; none with --all.")
+    ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="Every account but those that variables define.")] = False,
 ) -> None:

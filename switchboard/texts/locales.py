@@ -61,8 +61,11 @@ class Texts:
         return format_date(day, _SHORT_DAY[self.locale], locale=self.locale)
 
     def moment(self, moment: datetime, zone: ZoneInfo) -> str:
-        """`Nov 21, 16:30`, by the clocks of `zone`."""
-        local = moment.astimezone(zone)
+        """`Nov 21, 16:30`, by the clocks of `zone`; within a day of the ends of the calendar as the moment has it."""
+        try:
+            local = moment.astimezone(zone)
+        except OverflowError:
+            local = moment
         return f"{self.short_date(local.date())}, {local:%H:%M}"
 
 

@@ -202,3 +202,23 @@ def test_what_is_refused_is_said_in_a_sentence(
     result = run("organisations", *command)
     assert result.status == 1
     assert words in " ".join(result.err.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("organisations", "status"),
+        ("organisations", "event", "1"),
+        ("organisations", "mailings", "show", "1"),
+        ("organisations", "change", "1", "--under"),
+        ("organisations", "secret", "1", "--end"),
+        ("telegram", "show"),
+        ("telegram", "start"),
+        ("calendar", "poll"),
+        ("calendar", "watch", "1"),
+    ],
+)
+def test_a_number_that_no_database_holds_is_refused(run: CommandLine, command: tuple[str, ...]) -> None:
+    refused = run(*command, str(2**63))
+    assert refused.status == 2
+    assert "is not in the range" in re.sub(r"[│\s]+", " ", refused.err)

@@ -208,3 +208,12 @@ def test_account_notices_say_what_happened_and_what_to_do(locale: str) -> None:
     assert "Work" in lost
     assert all("ann" in text for text in (paused, lost, back))
     assert len({paused, lost, back}) == 3
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_every_instant_of_the_calendar_can_be_written(locale: str) -> None:
+    texts = Texts.for_locale(locale)
+    for instant in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)):
+        for zone in ("Asia/Tokyo", "America/New_York", "UTC"):
+            assert texts.moment(instant, ZoneInfo(zone))
+    assert texts.moment(datetime.max.replace(tzinfo=UTC), ZoneInfo("Asia/Tokyo")).endswith("23:59")
