@@ -306,6 +306,22 @@ class DeliveryRepository:
         )
         return Swept(released=released, uncertain=uncertain, expired=0)
 
+    def end_begun(self, sender: int, *, reason: str, now: datetime) -> None:
+        """What this account began to send can be neither looked for nor sent again under the same numbers."""
+        begun = (DeliveryState.SENDING, DeliveryState.UNCERTAIN)
+        self._session.execute(
+            update(Delivery)
+            .where(Delivery.sender == sender, _in(Delivery.state, OPEN_STATES), Delivery.state.in_(begun))
+            .values(
+                state=DeliveryState.DEAD,
+                reason=reason,
+                finished_at=now,
+                claimed_until=None,
+                fence=Delivery.fence + 1,
+            )
+            .execution_options(synchronize_session=False)
+        )
+
     def due_senders(self, now: datetime, *, among: Collection[int] | None = None) -> set[int]:
         """The accounts with something to send or to look up now, all or of these."""
         some = Delivery.sender.is_not(None) if among is None else Delivery.sender.in_(among)

@@ -26,7 +26,7 @@ from switchboard.clients.telegram.errors import (
 )
 from switchboard.domain.telegram import refusals
 from switchboard.domain.telegram.messages import Attachment
-from switchboard.domain.telegram.pacing import Limits, Pace, flood_pause_s
+from switchboard.domain.telegram.pacing import EXHAUSTED_S, FIRST_CONTACT, Limits, Pace, flood_pause_s
 from switchboard.domain.telegram.peers import Address, AddressKind, Peer
 from switchboard.domain.telegram.states import AccountKind
 from switchboard.errors import PermanentError, RateLimitedError, SwitchboardError, TransientError, UncertainError
@@ -45,8 +45,6 @@ AGAIN = timedelta(seconds=5)  # after a lost answer
 UNAVAILABLE = timedelta(seconds=15)
 REMEMBERED = timedelta(hours=1)  # Telegram says nowhere how long it knows a random_id
 CLOCKS = timedelta(minutes=10)  # by which Telegram's clock and ours may differ
-FIRST_CONTACT = "first_contact"
-EXHAUSTED = timedelta(days=1)  # after the last step of the ladder
 
 _log = get_logger(__name__)
 
@@ -497,7 +495,7 @@ class _Sender:
         times = (self._waits[FIRST_CONTACT].times if FIRST_CONTACT in self._waits else 0) + 1
         pause_s = flood_pause_s(times)
         now = self._clock()
-        at = now + (EXHAUSTED if pause_s is None else timedelta(seconds=pause_s))
+        at = now + timedelta(seconds=EXHAUSTED_S if pause_s is None else pause_s)
         self._wait(FIRST_CONTACT, Wait(at, times))
         self._limited = True
         if pause_s is None:

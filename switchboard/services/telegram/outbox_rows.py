@@ -20,7 +20,7 @@ from switchboard.db.engine import Database
 from switchboard.db.models import TelegramChat, TelegramMessage, TelegramSent, TelegramWait
 from switchboard.db.repositories.deliveries import ClaimedDelivery, DeliveryRepository
 from switchboard.db.upsert import MAX_PARAMETERS, insert_new, upsert
-from switchboard.domain.organisations.markup import Formatted
+from switchboard.domain.organisations.markup import MOST_SPANS, Formatted
 from switchboard.domain.portions import portions
 from switchboard.domain.telegram.messages import ALBUM_MOST, Part, Plan, parts_of
 from switchboard.domain.telegram.peers import Address, Peer, parse_address
@@ -397,7 +397,8 @@ def _letter(row: ClaimedDelivery, message: Rendered) -> Letter:
     edits = _number(message.edits)
     if message.edits is not None and not edits:
         raise InvalidInputError("where the message to be changed stands is not known", field="edits")
-    parts = (Part(text.cut()),) if edits else parts_of(text, message.files)
+    cut = text.cut()
+    parts = (Part(Formatted(cut.text, cut.spans[:MOST_SPANS])),) if edits else parts_of(text, message.files)
     if not parts:
         raise InvalidInputError("the message is empty", field="text")
     if len(message.files) > ALBUM_MOST:

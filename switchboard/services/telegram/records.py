@@ -26,6 +26,7 @@ from switchboard.db.models import (
     TelegramSignIn,
     TelegramWait,
 )
+from switchboard.db.repositories.deliveries import DeliveryRepository
 from switchboard.db.repositories.telegram import database_now, move, overdue_sign_ins, revisions, touch
 from switchboard.db.repositories.telegram_inbox import FAILED, HANDLED
 from switchboard.domain.telegram.sessions import Application, key_digest
@@ -35,6 +36,7 @@ from switchboard.services.telegram.shards import Fence
 from switchboard.services.telegram.sign_in import ENDED, Request
 
 ATTEMPTS = 5
+MAY_STAND = "it may have been sent by the Telegram account that was here before"
 _KEY_SURVIVES = (Reason.API_ID_REFUSED,)
 
 
@@ -318,6 +320,7 @@ class Records:
         if account.own_id is not None and account.own_id != own.id:
             values |= {"pts": None, "qts": None, "date": None, "seq": None, "top_message": None}
             _forget(session, account.id)
+            DeliveryRepository(session).end_begun(account.id, reason=MAY_STAND, now=self._now(session))
         if account.phone is None and own.phone is not None:
             taken = select(TelegramAccount.id).where(
                 TelegramAccount.phone == own.phone, TelegramAccount.origin == account.origin

@@ -14,6 +14,8 @@ from telethon.sessions import SQLiteSession, StringSession
 from switchboard.clients.telegram.connection import Connection
 from switchboard.db.models import (
     AuditEntry,
+    Delivery,
+    DeliveryState,
     TelegramAccount,
     TelegramChat,
     TelegramMessage,
@@ -277,6 +279,12 @@ def test_another_telegram_account_in_a_row_begins_with_nothing_of_the_one_before
         **dict.fromkeys(("peers", "misses", "chats", "sent", "waits"), 0),
         "messages": 1,  # nobody has handled it yet
     }
+    with office.database.read() as session:
+        doubtful = session.scalars(select(Delivery)).one()
+    assert (doubtful.state, doubtful.reason) == (
+        DeliveryState.DEAD,
+        "it may have been sent by the Telegram account that was here before",
+    )
     found = row(office, account.id)
     assert (found.pts, found.qts, found.date, found.seq, found.top_message) == (None,) * 5
 
@@ -294,6 +302,7 @@ def remember_much(office: Office, account_id: int) -> None:
         session.add(TelegramMiss(account_id=account_id, digest="d", until=now))
         session.add(TelegramChat(account_id=account_id, chat_id=5, top_message=9, read_in=9, read_out=9))
         session.add(TelegramSent(account_id=account_id, chat_id=5, message_id=3, delivery_id=delivery_id))
+        session.execute(update(Delivery).where(Delivery.id == delivery_id).values(state=DeliveryState.UNCERTAIN))
         session.add(TelegramWait(account_id=account_id, method="first_contact", not_before=now, times=4))
         for number, state in enumerate(("received", "handled", "failed")):
             handled = {"message_id": number, "state": state, "stored_at": now, "next_attempt_at": now}
