@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, String, bindparam, cast, literal, or_, select, union, update
+from sqlalchemy import ColumnElement, String, bindparam, cast, literal, select, union, update
 from sqlalchemy.orm import Session
 
 from switchboard.db.claims import found_once
@@ -56,18 +56,10 @@ def end_waiting(session: Session, whose: ColumnElement[bool], now: datetime) -> 
     )
     ended = select(Delivery.id).where(Delivery.state == DeliveryState.EXPIRED, Delivery.reason == RECIPIENT_REMOVED)
     theirs = update(DocumentDelivery).where(DocumentDelivery.recipient_id.in_(people))
-    session.execute(
-        theirs.where(
-            or_(
-                DocumentDelivery.digest_at.is_not(None),
-                DocumentDelivery.delivery_id.in_(ended.where(Delivery.id == DocumentDelivery.delivery_id)),
-            )
-        )
-        .values(state=REMOVED, digest_at=None)
-        .execution_options(synchronize_session=False)
-    )
-    session.execute(
-        theirs.where(DocumentDelivery.remind_at.is_not(None))
-        .values(remind_at=None)
-        .execution_options(synchronize_session=False)
-    )
+    of_ended = DocumentDelivery.delivery_id.in_(ended.where(Delivery.id == DocumentDelivery.delivery_id))
+    for links in (
+        theirs.where(of_ended).values(state=REMOVED),
+        theirs.where(DocumentDelivery.digest_at.is_not(None)).values(state=REMOVED, channel=None, digest_at=None),
+        theirs.where(DocumentDelivery.remind_at.is_not(None)).values(remind_at=None),
+    ):
+        session.execute(links.execution_options(synchronize_session=False))
