@@ -221,4 +221,4 @@ def test_what_is_refused_is_said_in_a_sentence(
 def test_a_number_that_no_database_holds_is_refused(run: CommandLine, command: tuple[str, ...]) -> None:
     refused = run(*command, str(2**63))
     assert refused.status == 2
-    assert "is not in the range" in re.sub(r"[│\s]+", " ", refused.err)
+    assert "999999999999999999" in refused.err
