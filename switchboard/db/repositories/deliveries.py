@@ -308,10 +308,16 @@ class DeliveryRepository:
 
     def end_begun(self, sender: int, *, reason: str, now: datetime) -> None:
         """What this account began to send can be neither looked for nor sent again under the same numbers."""
-        begun = (DeliveryState.SENDING, DeliveryState.UNCERTAIN)
+        self._end_of(sender, (DeliveryState.SENDING, DeliveryState.UNCERTAIN), reason, now)
+
+    def end_waiting(self, sender: int, *, reason: str, now: datetime) -> None:
+        """What this account was to send and did not begin goes from nobody."""
+        self._end_of(sender, (DeliveryState.PENDING, DeliveryState.CLAIMED), reason, now)
+
+    def _end_of(self, sender: int, states: Sequence[DeliveryState], reason: str, now: datetime) -> None:
         self._session.execute(
             update(Delivery)
-            .where(Delivery.sender == sender, _in(Delivery.state, OPEN_STATES), Delivery.state.in_(begun))
+            .where(Delivery.sender == sender, _in(Delivery.state, OPEN_STATES), Delivery.state.in_(states))
             .values(
                 state=DeliveryState.DEAD,
                 reason=reason,

@@ -29,6 +29,7 @@ from switchboard.services.organisations.habits import followers, habit_of, send_
 from switchboard.services.organisations.leaving import end_waiting
 from switchboard.services.organisations.moving import move_waiting
 from switchboard.services.organisations.schedules import reschedule
+from switchboard.services.organisations.stops import take_along
 from switchboard.services.telegram.accounts import AccountView, insert_account
 from switchboard.texts.locales import LOCALES
 
@@ -205,12 +206,14 @@ class Organisations:
                 self._refuse_another(application, other, f"for organisation {other.organisation_id}")
             account = self._account(session, number, application, alone=not others)
             row = telegram_of(session, organisation_id)
+            if row is None or row.account_id != account.id:
+                take_along(session, organisation_id)
             if row is None:
                 row = OrganisationTelegram(organisation_id=organisation_id)
                 session.add(row)
             changed = row.account_id != account.id
             row.account_id, row.phone, row.api_id = account.id, number, application.api_id
-            row.api_hash = self._box.encrypt(application.api_hash)
+            row.api_hash, row.lost_to = self._box.encrypt(application.api_hash), None
             if changed:
                 row.told = row.told_at = None
                 self._leave_number(session, organisation_id)
@@ -223,6 +226,7 @@ class Organisations:
             organisation(session, organisation_id, lock=True)
             row = telegram_of(session, organisation_id)
             if row is not None:
+                take_along(session, organisation_id)
                 session.delete(row)
                 self._leave_number(session, organisation_id)
                 self._audit(session, organisation_id, "organisation.telegram_unset", actor, {})
@@ -353,7 +357,7 @@ def status_of(
         organisation_id=row.id,
         online=online,
         state=(NOT_SET if telegram is None else NO_ACCOUNT) if account is None else account.state,
-        reason=_REASONS[telegram is None] if account is None else account.reason_text,
+        reason=_reason(telegram) if account is None else account.reason_text,
         since=None if account is None else account.since,
         account_id=None if account is None else account.id,
         phone=None if telegram is None else phones.masked(telegram.phone),
@@ -361,10 +365,14 @@ def status_of(
     )
 
 
-_REASONS = {
-    True: "No number is set for this organisation.",
-    False: "The account of its number was removed: set the number again.",
-}
+def _reason(telegram: OrganisationTelegram | None) -> str:
+    """Why an organisation has no account."""
+    if telegram is None:
+        return "No number is set for this organisation."
+    if telegram.lost_to is None:
+        return "The account of its number was removed: set the number again."
+    other = phones.masked(telegram.lost_to) or "somebody else"
+    return f"The account of its number is signed in as {other} now: set the number again, and sign in with it."
 
 
 def _lock_tree(session: Session) -> None:

@@ -11,12 +11,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from switchboard.crypto import SecretBox
 from switchboard.db.engine import Database
 from switchboard.db.models import (
+    OrganisationTelegram,
     TelegramAccount,
     TelegramChat,
     TelegramMessage,
@@ -36,6 +37,7 @@ from switchboard.services.telegram.shards import Fence
 from switchboard.services.telegram.sign_in import ENDED, Request
 
 ATTEMPTS = 5
+ANOTHER_NUMBER = "the account that was to send it is signed in as another number now"
 MAY_STAND = "it may have been sent by the Telegram account that was here before"
 _KEY_SURVIVES = (Reason.API_ID_REFUSED,)
 
@@ -315,18 +317,24 @@ class Records:
         touch(session, account.id, **values)
 
     def _identity(self, session: Session, account: TelegramAccount, own: Own) -> dict[str, Any]:
-        """Who it is now. Of another Telegram account than before nothing is known yet."""
+        """Who it is now. Of another Telegram account than before nothing is known yet, and nobody writes from it."""
         values: dict[str, Any] = {"own_id": own.id, "own_name": own.name[:160], "own_username": own.username}
-        if account.own_id is not None and account.own_id != own.id:
+        another = account.own_id is not None and account.own_id != own.id
+        if another:
             values |= {"pts": None, "qts": None, "date": None, "seq": None, "top_message": None}
             _forget(session, account.id)
             DeliveryRepository(session).end_begun(account.id, reason=MAY_STAND, now=self._now(session))
-        if account.phone is None and own.phone is not None:
-            taken = select(TelegramAccount.id).where(
-                TelegramAccount.phone == own.phone, TelegramAccount.origin == account.origin
-            )
-            if session.scalar(taken) is None:
-                values["phone"] = own.phone
+        if own.phone == account.phone or (account.phone is not None and not another):
+            return values
+        taken = select(TelegramAccount.id).where(
+            TelegramAccount.phone == own.phone, TelegramAccount.origin == account.origin
+        )
+        if session.scalar(taken) is None:
+            values["phone"] = own.phone
+        elif another:
+            values["phone"] = None
+        if another:
+            _leave_organisations(session, account.id, own.phone, self._now(session))
         return values
 
     def _move(self, account_id: int, fence: Fence, state: AccountState, reason: Reason) -> None:
@@ -353,6 +361,16 @@ def _forget(session: Session, account_id: int) -> None:
             TelegramMessage.account_id == account_id, TelegramMessage.state.in_((HANDLED, FAILED))
         )
     )
+
+
+def _leave_organisations(session: Session, account_id: int, phone: str | None, now: datetime) -> None:
+    """Those that wrote from the number before do not write from this one; what waits for it ends."""
+    session.execute(
+        update(OrganisationTelegram)
+        .where(OrganisationTelegram.account_id == account_id, OrganisationTelegram.phone.is_distinct_from(phone))
+        .values(account_id=None, lost_to=phone or "")
+    )
+    DeliveryRepository(session).end_waiting(account_id, reason=ANOTHER_NUMBER, now=now)
 
 
 def _todo(account: TelegramAccount, step: TelegramSignIn | None) -> Todo:
