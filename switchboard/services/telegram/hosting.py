@@ -146,7 +146,10 @@ class Host:
         with self._announcing:
             shards = self._leases.shards
             if self._on_shards is not None:
-                self._on_shards(shards)
+                try:
+                    self._on_shards(shards)
+                except Exception as error:  # noqa: BLE001  neither the leases nor the watchdog may end by it; it is said again
+                    _log.error("telegram shards not announced", error=type(error).__name__)
             if shards == self._announced:
                 return
             self._announced = shards

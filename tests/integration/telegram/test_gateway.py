@@ -356,6 +356,22 @@ def test_a_gateway_cut_off_from_its_database_lets_go_in_time_and_another_takes_o
     stuck.dispose()
 
 
+def test_leases_are_renewed_also_where_the_queues_cannot_be_changed(office: Office) -> None:
+    office.twin.add_person("Ann")
+    account = office.add_signed_in("Ann")
+    heard: list[int] = []
+
+    def fail(shards: frozenset[int]) -> None:
+        heard.append(len(shards))
+        raise RuntimeError
+
+    office.gateway(on_shards=fail)
+    office.wait_state(account.id, "online")
+    before = len(heard)
+    wait_for(lambda: len(heard) > before + 2, "further renewals")
+    assert office.hosts[0].shards
+
+
 def test_nothing_is_opened_once_the_shard_is_lost(office: Office) -> None:
     """Also where it was lost between the plan and the connection."""
     office.twin.add_person("Ann")

@@ -330,6 +330,19 @@ def test_a_row_older_than_telegrams_memory_is_looked_for_in_the_chat(sender: Sen
     assert not (sender.row(keys[1]).remote_id or ":0").endswith(":0")
 
 
+def test_two_messages_of_the_same_words_are_told_apart_when_telegram_has_both_already(sender: Sender) -> None:
+    keys = [sender.enter("same", subject=subject)[0] for subject in ("one", "two")]
+    sender.start()
+    sender.wait_all()
+    stood = {sender.row(key).remote_id for key in keys}
+    with sender.database.write() as session:  # as if both answers had been lost
+        session.execute(update(Delivery).values(state=DeliveryState.UNCERTAIN, remote_id=None))
+        session.connection().exec_driver_sql("DELETE FROM telegram_sent")
+    sender.wait_all()
+    assert sender.got() == ["same", "same"]
+    assert {sender.row(key).remote_id for key in keys} == stood
+
+
 class Dying(OutboxRows):
     """A gateway that dies at a step of its first row: nothing is written any more."""
 
