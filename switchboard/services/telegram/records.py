@@ -32,6 +32,7 @@ from switchboard.db.repositories.telegram import database_now, move, overdue_sig
 from switchboard.db.repositories.telegram_inbox import FAILED, HANDLED
 from switchboard.domain.telegram.sessions import Application, key_digest
 from switchboard.domain.telegram.states import AccountKind, AccountState, Origin, Reason, Wanted
+from switchboard.services.organisations.stops import take_along
 from switchboard.services.telegram.problems import ENDING
 from switchboard.services.telegram.shards import Fence
 from switchboard.services.telegram.sign_in import ENDED, Request
@@ -321,20 +322,22 @@ class Records:
         values: dict[str, Any] = {"own_id": own.id, "own_name": own.name[:160], "own_username": own.username}
         another = account.own_id is not None and account.own_id != own.id
         if another:
+            _take_stops_along(session, account.id)
             values |= {"pts": None, "qts": None, "date": None, "seq": None, "top_message": None}
             _forget(session, account.id)
             DeliveryRepository(session).end_begun(account.id, reason=MAY_STAND, now=self._now(session))
-        if own.phone == account.phone or (account.phone is not None and not another):
+        if own.phone == account.phone or (own.phone is None and not another):
             return values
         taken = select(TelegramAccount.id).where(
             TelegramAccount.phone == own.phone, TelegramAccount.origin == account.origin
         )
-        if session.scalar(taken) is None:
-            values["phone"] = own.phone
-        elif another:
-            values["phone"] = None
+        is_free = session.scalar(taken) is None
         if another:
+            values["phone"] = own.phone if is_free else None
             _leave_organisations(session, account.id, own.phone, self._now(session))
+        elif is_free:
+            values["phone"] = own.phone
+            _keep_organisations(session, account.id, own.phone)
         return values
 
     def _move(self, account_id: int, fence: Fence, state: AccountState, reason: Reason) -> None:
@@ -361,6 +364,19 @@ def _forget(session: Session, account_id: int) -> None:
             TelegramMessage.account_id == account_id, TelegramMessage.state.in_((HANDLED, FAILED))
         )
     )
+
+
+def _take_stops_along(session: Session, account_id: int) -> None:
+    """While it is known yet who said STOP to the number that it was."""
+    theirs = select(OrganisationTelegram.organisation_id).where(OrganisationTelegram.account_id == account_id)
+    for organisation_id in session.scalars(theirs).all():
+        take_along(session, organisation_id)
+
+
+def _keep_organisations(session: Session, account_id: int, phone: str | None) -> None:
+    """The same Telegram account under a new number stays theirs: people see the same chat."""
+    theirs = update(OrganisationTelegram).where(OrganisationTelegram.account_id == account_id)
+    session.execute(theirs.values(phone=phone))
 
 
 def _leave_organisations(session: Session, account_id: int, phone: str | None, now: datetime) -> None:
