@@ -64,6 +64,7 @@ def configure_logging(settings: Settings) -> None:
         )
     )
     root = logging.getLogger()
+    logging.getLogger("telethon").setLevel(logging.WARNING)  # it tells at its import which cipher it found
     root.handlers = [handler]
     root.setLevel(settings.log_level)
 

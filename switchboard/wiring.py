@@ -25,6 +25,7 @@ from switchboard.db.engine import Database
 from switchboard.db.migrate import current_revision, head_revision
 from switchboard.db.place import place_of
 from switchboard.db.repositories.heartbeats import heartbeats
+from switchboard.domain.telegram.advice import advice
 from switchboard.domain.telegram.pacing import Limits
 from switchboard.domain.telegram.sessions import Application
 from switchboard.domain.telegram.sharding import SHARD_QUEUES
@@ -630,12 +631,17 @@ def telegram_host() -> Host:
 
 
 def make_telegram_auth_key(
-    phone: str, application: Application, *, ask_code: Callable[[str], str], ask_password: Callable[[str], str]
+    phone: str,
+    application: Application,
+    *,
+    ask_code: Callable[[str], str],
+    ask_password: Callable[[str], str],
+    tell: Callable[[str], None],
 ) -> AuthKey:
     """A new session string; nothing else here opens a session outside the gateway."""
     from switchboard.services.telegram.auth_key import make_auth_key  # noqa: PLC0415  see above
 
-    return make_auth_key(telegram_opener(), application, phone, ask_code=ask_code, ask_password=ask_password)
+    return make_auth_key(telegram_opener(), application, phone, ask_code=ask_code, ask_password=ask_password, tell=tell)
 
 
 def doctor_checks() -> list[Check]:
@@ -684,7 +690,7 @@ def doctor_checks() -> list[Check]:
             Check(
                 f"telegram account {account.id} ({account.own_name or account.kind})",
                 partial(_check_telegram_account, account),
-                f"`python -m switchboard telegram sign-in {account.id}`, or `telegram start {account.id}`.",
+                advice(account.id, account.kind, account.origin, account.state, account.reason),
             )
             for account in _telegram_accounts_to_check()
         ),

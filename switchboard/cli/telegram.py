@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 
 from switchboard import wiring
-from switchboard.cli.output import console, print_json, print_table, say
+from switchboard.cli.output import complain, console, print_json, print_table, say
 from switchboard.db.types import MOST_ID
 from switchboard.domain.telegram import phones
 from switchboard.domain.telegram.sessions import Application
 from switchboard.domain.telegram.states import AccountState, Origin, Reason
-from switchboard.errors import ConfigError, ConflictError, InvalidInputError
-from switchboard.services.telegram.accounts import AccountView
+from switchboard.errors import ConfigError, ConflictError, InvalidInputError, RateLimitedError
+from switchboard.services.telegram.accounts import AccountView, SignInView
 from switchboard.services.telegram.waits import strangers_limit
 
 app = typer.Typer(help="Telegram accounts and their sign-in.", no_args_is_help=True)
@@ -245,6 +245,7 @@ def auth_key(
         application,
         ask_code=lambda way: _ask(f"Code, sent {WAYS.get(way, way)}: "),
         ask_password=lambda hint: _ask(f"Password (hint: {hint}): " if hint else "Password: ", hidden=True),
+        tell=complain,
     )
     console.file.flush()
     sys.stderr.write(f"Signed in as {made.name}. Keep this line secret:\n")
@@ -256,15 +257,27 @@ def _ask_code(account: int, view: AccountView) -> AccountView:
     way = WAYS.get(found.sent_by or "", "by Telegram") if found is not None else "by Telegram"
     until = f" We wait for it until {found.expires_at.astimezone():%H:%M}." if found and found.expires_at else ""
     say(f"The code was sent {way}.{until}")
-    more = " (empty: send it another way)" if found is not None and found.resend_at is not None else ""
-    given = _ask(f"Code{more}: ")
+    given = _ask(f"Code{_other_way(found)}: ")
     sign_ins = wiring.telegram_sign_ins()
-    if given or not more:
+    if given or found is None or found.resend_at is None:
         view = _step(account, sign_ins.submit_code(account, given, actor=ACTOR))
     else:
-        view = _step(account, sign_ins.resend(account, actor=ACTOR))
+        try:
+            number = sign_ins.resend(account, actor=ACTOR)
+        except RateLimitedError as error:
+            say(f"Not yet: {error}.")
+            return view
+        view = _step(account, number)
     _say_problem(view)
     return view
+
+
+def _other_way(found: SignInView | None) -> str:
+    """What an empty answer does, and from when on."""
+    if found is None or found.resend_at is None:
+        return ""
+    when = f" from {found.resend_at.astimezone():%H:%M:%S} on" if found.resend_at > wiring.utc_now() else ""
+    return f" (empty: send it another way{when})"
 
 
 def _step(account: int, number: int) -> AccountView:
@@ -320,5 +333,8 @@ def _secret(what: str, variable: str) -> str:
 def _ask(prompt: str, *, hidden: bool = False) -> str:
     """A line from the terminal, unseen where it is secret, or from a pipe."""
     if not sys.stdin.isatty():
-        return sys.stdin.readline().strip()
+        line = sys.stdin.readline()
+        if not line:
+            raise InvalidInputError(f"the input has ended, and this was to be read from it: {prompt}", field="input")
+        return line.strip()
     return (getpass.getpass(prompt) if hidden else input(prompt)).strip()

@@ -167,3 +167,11 @@ def test_what_json_cannot_hold_becomes_text(lines: Start) -> None:
     values: dict[str, Any] = {"when": {1, 2}, "what": object()}
     get_logger("ours").warning("strange", **values)
     json.loads(read()[0])
+
+
+def test_what_telethon_tells_at_its_import_is_not_said(lines: Start) -> None:
+    written = lines("json", "INFO")
+    logging.getLogger("telethon.crypto.aes").info("libssl detected, it will be used for encryption")
+    get_logger("here").info("event")
+    (line,) = written()
+    assert json.loads(line)["event"] == "event"

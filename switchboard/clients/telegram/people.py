@@ -28,11 +28,11 @@ async def resolve_username(connection: Connection, username: str) -> SeenPeer | 
 
 
 async def resolve_phone(connection: Connection, phone: str) -> SeenPeer | None:
-    """Whose phone this is; None where it is nobody's, or they do not want to be found by it."""
+    """Whose phone this is; None where it is nobody's, can be nobody's, or they do not want to be found by it."""
     try:
         answer = await connection.call(functions.contacts.ResolvePhoneRequest(phone))
     except SignInRefusedError as error:
-        if error.reason != "phone_unoccupied":
+        if error.reason not in ("phone_unoccupied", "phone_invalid"):
             raise
         return None
     return _resolved(answer)

@@ -87,8 +87,10 @@ TEXTS: dict[str, str] = {
     Reason.SESSION_EXPIRED: "The session has expired. Sign in again.",
     Reason.SESSION_UNREADABLE: "The stored session cannot be read. Sign in again.",
     Reason.USER_DEACTIVATED: "Telegram has deleted or banned this account.",
-    Reason.BOT_TOKEN_REFUSED: "Telegram refuses the bot's token: take the present one from @BotFather.",
-    Reason.API_ID_REFUSED: "Telegram refuses api_id and api_hash: take them from my.telegram.org.",
+    Reason.BOT_TOKEN_REFUSED: "Telegram refuses the bot's token. Remove the account (or change its variable), and add it with "
+    "the present token from @BotFather.",
+    Reason.API_ID_REFUSED: "Telegram refuses api_id and api_hash. Remove the account (or change its variables), and add it "
+    "with the pair from my.telegram.org.",
     Reason.RESTORED: "The database is a restored copy. Once nothing else holds this account any more, start it.",
     Reason.OTHER_TELEGRAM: "Its session is of another Telegram (the real one or a sandbox's) than this deployment talks to, "
     "and is kept unopened. Set TELEGRAM_API_ID for the real one, or unset it for the sandbox's; then start it.",

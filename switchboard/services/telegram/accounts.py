@@ -141,7 +141,9 @@ class TelegramAccounts:
                 )
             )
             if known is not None:
-                raise ConflictError(f"this bot is here already: account {known}")
+                raise ConflictError(
+                    f"this bot is here already: account {known}; to give it another token, remove it first"
+                )
             account = self._insert(
                 session,
                 AccountKind.BOT,

@@ -5,6 +5,7 @@ Nothing here talks to Telegram. Inputs (a code, a password) are sealed in the ro
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -73,7 +74,10 @@ class SignIns:
                 raise ConflictError("Telegram offers no other way to send this code")
             if row.resend_at > now:
                 wait_s = (row.resend_at - now).total_seconds()
-                raise RateLimitedError("the code may be sent another way later", retry_after_s=wait_s)
+                raise RateLimitedError(
+                    f"the code may be sent another way in {math.ceil(wait_s)} s, at {row.resend_at:%H:%M:%S} UTC",
+                    retry_after_s=wait_s,
+                )
             return self._ask(session, row, Request.RESEND, None, actor, now)
 
     def submit_code(self, account_id: int, code: str, *, actor: str) -> int:

@@ -71,6 +71,17 @@ def test_a_number_is_added_signed_in_stopped_started_and_removed(office: Office,
     assert json.loads(run("list", "--json").out) == []
 
 
+def test_a_code_is_not_sent_another_way_before_its_time_and_asked_for_again(office: Office, run: Run) -> None:
+    office.twin.add_person("Ann", phone=PHONE)
+    office.twin.session_string("Ann")
+    office.gateway()
+    run("add", PHONE)
+    signed_in = run("sign-in", "1", lines=("", lambda: office.twin.codes(PHONE)[-1].code))
+    assert signed_in.status == 0, signed_in.told
+    assert re.search(r"Not yet: the code may be sent another way in \d+ s, at \d\d:\d\d:\d\d UTC\.", signed_in.out)
+    assert "is online" in signed_in.out
+
+
 def test_what_telegram_refuses_is_said_in_one_sentence(office: Office, run: Run) -> None:
     office.twin.add_person("Ann", phone=PHONE)
     office.twin.call(lambda: office.twin.world.banned_phones.add(PHONE.lstrip("+")))
@@ -103,6 +114,7 @@ def test_auth_key_prints_a_session_that_is_already_closed(office: Office, run: R
     person = office.twin.add_person("Ann", phone=PHONE, password=PASSWORD)
     made = run("auth-key", PHONE, lines=("00000", lambda: office.twin.codes(PHONE)[-1].code, PASSWORD))
     assert made.status == 0, made.told
+    assert "This is not the code" in made.err
     (session,) = re.findall(r"^TELEGRAM_STRING_SESSION=(\S+)$", made.out, re.MULTILINE)
     assert key_digest(session)
     wait_for(
@@ -115,7 +127,8 @@ def test_auth_key_prints_a_session_that_is_already_closed(office: Office, run: R
 
 
 @pytest.mark.parametrize(
-    ("prepare", "words"), [("nobody", "Nobody has registered"), ("flood", "wait 420 s"), ("wrong", "not the code")]
+    ("prepare", "words"),
+    [("nobody", "Nobody has registered"), ("flood", "wait 420 s"), ("wrong", "3 answers were wrong: begin anew")],
 )
 def test_auth_key_says_why_it_could_not(office: Office, run: Run, prepare: str, words: str) -> None:
     phone = "+79160000000" if prepare == "nobody" else PHONE
@@ -171,3 +184,4 @@ def test_doctor_says_how_each_account_fares(office: Office, run: Run) -> None:
     assert found[f"telegram account {ann.id} (Ann)"].verdict == "ok"
     assert found[f"telegram account {bea.id} (Bea)"].verdict == "warning"
     assert "ended from another device" in found[f"telegram account {bea.id} (Bea)"].detail
+    assert found[f"telegram account {bea.id} (Bea)"].advice == f"`python -m switchboard telegram sign-in {bea.id}`."
