@@ -170,7 +170,7 @@ class _Planner:
             environment=self._foreign,
             phase=Phase.PREPARATION,
             ready=PortReady(control_port),  # opened last
-            purpose="Telegram twin, on the page",
+            purpose=f"Telegram twin, on the page; control {control_port}",
             url=f"127.0.0.1:{port}",
             port=port,
         )
