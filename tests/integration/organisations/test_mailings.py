@@ -33,7 +33,7 @@ FIRST = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 PRIVACY = RemoteRejectedError("Telegram refused messages.sendMessage: privacy", status=403)
 
 
-class Killed(Exception):
+class Killed(BaseException):
     """The process ended."""
 
 
