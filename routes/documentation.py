@@ -232,6 +232,7 @@ def _problem_schema() -> dict[str, Any]:
             "status": {"type": "integer"},
             "detail": {**text, "description": "What went wrong, and what to do."},
             "instance": {**text, "description": "The request id, as in X-Request-Id and in the log."},
+            "problem": {**text, "description": "Of a refused step of a sign-in: the word that `sign_in.problem` has."},
             "errors": {
                 "type": "array",
                 "description": "One entry for each wrong field.",

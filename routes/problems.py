@@ -45,8 +45,13 @@ class FieldProblem(TypedDict):
     detail: str
 
 
-def document(status: int, detail: str, *, instance: str, errors: Sequence[FieldProblem] = ()) -> bytes:
-    """The document as JSON; `type` is about:blank, so `title` is the status's own phrase (RFC 9457 section 4.2.1)."""
+def document(
+    status: int, detail: str, *, instance: str, errors: Sequence[FieldProblem] = (), word: str | None = None
+) -> bytes:
+    """The document as JSON; `type` is about:blank, so `title` is the status's own phrase (RFC 9457 section 4.2.1).
+
+    `word` says for programs what `detail` says for people, and is the member `problem`.
+    """
     content: dict[str, object] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -56,6 +61,8 @@ def document(status: int, detail: str, *, instance: str, errors: Sequence[FieldP
     }
     if errors:
         content["errors"] = list(errors)
+    if word is not None:
+        content["problem"] = word
     return json.dumps(content, ensure_ascii=False).encode()
 
 
@@ -66,11 +73,11 @@ def problem(
     errors: Sequence[FieldProblem] = (),
     retry_after_s: float | None = None,
     challenge: str | None = None,
+    word: str | None = None,
 ) -> Response:
-    """The problem as an answer of the current request; `challenge` becomes WWW-Authenticate."""
-    response = Response(
-        document(status, detail, instance=request_ids.current(), errors=errors), status, content_type=MEDIA_TYPE
-    )
+    """The problem as an answer of the current request; `challenge` becomes WWW-Authenticate. `word`: see `document`."""
+    content = document(status, detail, instance=request_ids.current(), errors=errors, word=word)
+    response = Response(content, status, content_type=MEDIA_TYPE)
     if retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
     if challenge is not None:

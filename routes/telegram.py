@@ -210,7 +210,7 @@ def cancel(account_id: int) -> Response:
 
 
 def _step(account_id: int, ask: Callable[[], int]) -> Response:
-    """Ask for a step and wait for its answer; a refusal of Telegram is a problem with its own words."""
+    """Ask for a step and wait for its answer; a refusal of Telegram is a problem with its own words and its `problem`."""
     try:
         number = ask()
     except RateLimitedError as error:
@@ -225,9 +225,9 @@ def _step(account_id: int, ask: Callable[[], int]) -> Response:
         return json_answer(view)
     text = found.problem_text or found.problem
     if found.retry_at is None:
-        return problems.problem(409, text)
+        return problems.problem(409, text, word=found.problem)
     wait_s = (found.retry_at - services().now()).total_seconds()
-    return problems.problem(429, text, retry_after_s=wait_s)
+    return problems.problem(429, text, retry_after_s=wait_s, word=found.problem)
 
 
 def _wait(account_id: int, until: Callable[[AccountView], bool], *, done: int = 200) -> Response:

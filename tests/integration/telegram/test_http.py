@@ -73,13 +73,15 @@ def test_a_newcomer_signs_a_number_in_with_a_code_and_a_password(
     wrong = client.post(f"{place}/submit", json={"code": "00000" if right != "00000" else "00001"})
     assert wrong.status_code == 409
     assert "not the code" in wrong.get_json()["detail"]
+    assert wrong.get_json()["problem"] == "code_wrong"
 
     next_step = client.post(f"{place}/submit", json={"code": f" {right[:2]}-{right[2:]} "})
     assert next_step.status_code == 200
     assert next_step.get_json()["state"] == "password_needed"
     assert next_step.get_json()["sign_in"]["hint"] == "a cave"
 
-    assert client.post(f"{place}/password", json={"password": "wrong"}).status_code == 409
+    wrong = client.post(f"{place}/password", json={"password": "wrong"})
+    assert (wrong.status_code, wrong.get_json()["problem"]) == (409, "password_wrong")
     done = client.post(f"{place}/password", json={"password": PASSWORD})
     assert done.status_code == 200
     started = client.post(f"{place}/start")
@@ -122,6 +124,7 @@ def test_a_flood_wait_is_429_with_its_seconds(office: Office, client: FlaskClien
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
     assert "wait" in answer.get_json()["detail"]
+    assert answer.get_json()["problem"] == "flood"
 
 
 def test_resend_before_its_time_is_429_and_cancel_ends_it(office: Office, client: FlaskClient) -> None:
