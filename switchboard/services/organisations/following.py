@@ -249,7 +249,7 @@ def _of_use(
         why = unwanted or _of_no_use(events[link.event_id], now)
         if why is None:
             found.append(link)
-        else:
+        elif not (link.reason or "").startswith(f"{channel}: "):  # `processed` has it looked at again
             link.reason = f"{channel}: {why}"
     return found
 

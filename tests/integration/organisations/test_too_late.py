@@ -60,6 +60,9 @@ def test_after_the_deadline_the_sender_sees_why_it_went_no_other_way(anna: House
     event = anna.post("anna", deadline_at=NOW + timedelta(days=8))
     give_up_and_go_on(anna)
     assert shown(anna, event) == [("telegram", "given_up", "mattermost: the deadline has passed; came too late")]
+    anna.events.processed(anna.org, event.event_id)
+    anna.send()
+    assert shown(anna, event) == [("telegram", "given_up", "mattermost: the deadline has passed; came too late")]
     assert anna.mattermost.arrived == []
 
 
