@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from routes import problems
 from routes.authentication import matches
 from routes.documentation import Answer, describes
+from routes.inputs import Line
 from routes.responses import json_answer
 from routes.services import queue, services
 from switchboard.errors import ConfigError, RemoteUnavailableError
@@ -38,20 +39,20 @@ class _Wire(BaseModel):
 class CommandForm(_Wire):
     """The form of a slash command (https://developers.mattermost.com/integrate/slash-commands/custom/)."""
 
-    user_id: str = Field(min_length=1, max_length=64)
-    channel_id: str = Field(min_length=1, max_length=64)
+    user_id: Line = Field(min_length=1, max_length=64)
+    channel_id: Line = Field(min_length=1, max_length=64)
     text: str = Field(default="", max_length=16_384)
-    trigger_id: str = Field(default="", max_length=1024)
-    response_url: str = Field(default="", max_length=1024)
+    trigger_id: Line = Field(default="", max_length=1024)
+    response_url: Line = Field(default="", max_length=1024)
 
 
 class ActionRequest(_Wire):
     """A click (specification: PostActionIntegrationRequest)."""
 
-    user_id: str = Field(min_length=1, max_length=64)
-    channel_id: str = Field(default="", max_length=64)
-    trigger_id: str = Field(default="", max_length=1024)
-    post_id: str = Field(default="", max_length=64)
+    user_id: Line = Field(min_length=1, max_length=64)
+    channel_id: Line = Field(default="", max_length=64)
+    trigger_id: Line = Field(default="", max_length=1024)
+    post_id: Line = Field(default="", max_length=64)
     context: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -59,9 +60,9 @@ class DialogRequest(_Wire):
     """A dialog that was sent, left or asks for options (specification: SubmitDialogRequest)."""
 
     type: str = ""
-    user_id: str = Field(min_length=1, max_length=64)
-    channel_id: str = Field(default="", max_length=64)
-    state: str = Field(default="", max_length=8192)
+    user_id: Line = Field(min_length=1, max_length=64)
+    channel_id: Line = Field(default="", max_length=64)
+    state: Line = Field(default="", max_length=8192)
     submission: dict[str, Any] | None = None
     cancelled: bool = False
 

@@ -70,6 +70,16 @@ def test_clicks_and_dialogs_without_a_ticket_of_ours_are_401(
     assert not services.desk.calls
 
 
+@pytest.mark.parametrize("field", ["user_id", "channel_id", "trigger_id"])
+def test_an_id_with_characters_that_are_not_seen_is_422(
+    client: FlaskClient, services: FakeServices, field: str
+) -> None:
+    body = {"user_id": "u1", "context": {"ticket": ticket(services.tickets)}}
+    assert client.post("/mattermost/action", json={**body, field: "u\x001"}).status_code == 422
+    assert client.post("/mattermost/command", data={**FORM, field: "u\x001"}).status_code == 422
+    assert not services.desk.calls
+
+
 def test_a_ticket_of_other_keys_is_401(client: FlaskClient) -> None:
     foreign = ticket(Tickets(["x" * 32]))
     assert client.post("/mattermost/dialog", json={"user_id": "u1", "state": foreign}).status_code == 401
