@@ -332,12 +332,14 @@ class Records:
             TelegramAccount.phone == own.phone, TelegramAccount.origin == account.origin
         )
         is_free = session.scalar(taken) is None
-        if another:
-            values["phone"] = own.phone if is_free else None
+        if account.own_id == own.id:
+            if is_free:
+                values["phone"] = own.phone
+                _keep_organisations(session, account.id, own.phone)
+            return values
+        values["phone"] = own.phone if is_free else None
+        if account.phone is not None:
             _leave_organisations(session, account.id, own.phone, self._now(session))
-        elif is_free:
-            values["phone"] = own.phone
-            _keep_organisations(session, account.id, own.phone)
         return values
 
     def _move(self, account_id: int, fence: Fence, state: AccountState, reason: Reason) -> None:

@@ -103,3 +103,14 @@ def test_the_same_person_under_a_new_number_goes_on_writing(bound: Bound) -> Non
     status = bound.organisations.get(bound.id).status
     assert (status.account_id, status.phone) == (view.id, "+79*****0001")
     assert bound.row()[0] == DeliveryState.PENDING
+
+
+def test_a_number_that_was_typed_and_never_seen_is_not_taken_for_another_either(bound: Bound) -> None:
+    with bound.office.database.write() as session:
+        session.execute(update(TelegramAccount).values(own_id=None, phone=BEAS))
+    bound.organisations.unset_telegram(bound.id, actor="test")
+    bound.organisations.set_telegram(bound.id, BEAS, api_id=API_ID, api_hash=API_HASH, actor="test")
+    bound.become("Ann")
+    bound.office.wait(bound.account_id, lambda view: view.phone == ANNS and view.state == "online")
+    assert bound.organisations.get(bound.id).status.account_id is None
+    assert bound.row() == (DeliveryState.DEAD, ANOTHER_NUMBER)
