@@ -21,6 +21,7 @@ from switchboard.domain.organisations.templates import PLACEHOLDERS
 from switchboard.errors import ConfigError, RemoteUnavailableError
 from switchboard.logs import get_logger
 from switchboard.services.organisations.events import (
+    DELIVERY_STATES,
     MOST_RECIPIENTS,
     Accepted,
     DeliveryFilter,
@@ -105,7 +106,9 @@ class ProcessedBody(Body):
 class DeliveryQuery(Query):
     """Which deliveries of the event."""
 
-    state: Annotated[str | None, Field(max_length=20, description="only those in this state")] = None
+    state: Annotated[
+        str | None, Field(max_length=20, description=f"only those in this state: {', '.join(DELIVERY_STATES)}")
+    ] = None
     unread: Annotated[bool, Field(description="only those that were sent over Telegram and not read yet")] = False
     after: Annotated[
         int, Field(ge=0, le=MOST_ID, description="only those behind this id: `next_after` of the page before")
