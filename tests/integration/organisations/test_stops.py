@@ -11,9 +11,12 @@ from switchboard.db.models import Recipient, TelegramAccount, TelegramStop
 from switchboard.db.repositories.deliveries import ClaimedDelivery
 from switchboard.domain.organisations.words import Word
 from switchboard.errors import ConflictError
+from switchboard.services.conversation.speakers import Speaker
+from switchboard.services.conversation.subscriptions import press_subscription
 from switchboard.services.organisations.organisations import OrganisationChanges
 from switchboard.services.organisations.recipients import ANSWER_KIND, Heard, Peer, Pressed
 from switchboard.services.organisations.stops import ANSWERED_STOP, Stops
+from switchboard.texts.locales import Texts
 from tests.integration.organisations.house import API_HASH, API_ID, NOW, OWN_ID, PHONE, FakePeople, House
 
 ANNA = Peer(1_077, "anna", "+79160001122")
@@ -202,6 +205,10 @@ def test_a_click_over_mattermost_does_not_lift_what_was_said_over_telegram(known
     recipient_id = _id(known, "anna")
     hear(known, "stop")
     assert known.recipients.press(boris, recipient_id, Word.START) == Pressed("Vega", stays_stopped=True)
+    speaker = Speaker(boris, Texts.for_locale("en"), "UTC", None, ())
+    answer = press_subscription(speaker, known.recipients, {"recipient": str(recipient_id), "word": "start"})
+    assert "answer START there" in answer.text
+    assert answer.rows == ()
     assert stopped(known, "anna")
     hear(known, "start")
     assert known.recipients.press(boris, recipient_id, Word.STOP) == Pressed("Vega")

@@ -106,7 +106,9 @@ def test_a_mailing_is_over_with_its_time(anna: House) -> None:
     mailing = anna.mailings.create(anna.org, settings, actor="test")
     event = anna.mailings.send_now(anna.org, mailing.id, "now", actor="test")
     give_up_and_go_on(anna)
-    assert shown(anna, event) == [("telegram", "given_up", "mattermost: the time of the mailing is over; came too late")]
+    assert shown(anna, event) == [
+        ("telegram", "given_up", "mattermost: the time of the mailing is over; came too late")
+    ]
     assert anna.mattermost.arrived == []
 
 
