@@ -8,7 +8,10 @@ from sqlalchemy import select, update
 from sandbox.telegram.twin import API_HASH, API_ID
 from switchboard.db.models import Delivery, DeliveryState, TelegramAccount, TelegramStop
 from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
+from switchboard.db.repositories.telegram_peers import PeerRepository
+from switchboard.domain.telegram.peers import Peer, PeerKind, SeenPeer
 from switchboard.services.organisations.organisations import OrganisationChanges, Organisations
+from switchboard.services.organisations.recipients import Recipients, RecipientSettings
 from switchboard.services.organisations.stops import ANSWERED_STOP, Stops
 from switchboard.services.telegram.outbox_rows import OutboxRows
 from switchboard.services.telegram.records import ANOTHER_NUMBER
@@ -36,6 +39,12 @@ def test_nothing_goes_to_who_said_stop_whatever_address_turns_out_to_be_theirs(o
         assert sender.wait_row(key, lambda row: row.state == DeliveryState.EXPIRED).reason == ANSWERED_STOP
     assert sender.got() == []
     assert sender.got("Cat") == ["wanted"]
+
+
+class NobodyElse:
+    """No Mattermost."""
+
+    def find(self, username_or_id: str) -> None: ...
 
 
 class Bound:
@@ -91,6 +100,21 @@ def test_no_organisation_writes_from_an_account_that_became_another_number(bound
     bound.office.wait(bound.account_id, lambda view: view.phone == ANNS and view.state == "online")
     view_again = bound.organisations.set_telegram(bound.id, ANNS, api_id=API_ID, api_hash=API_HASH, actor="test")
     assert (view_again.status.online, view_again.status.account_id) == (True, bound.account_id)
+
+
+def test_who_said_stop_to_the_number_that_an_account_was_stays_stopped_there(bound: Bound) -> None:
+    bound.office.twin.add_person("Bea", phone=BEAS)
+    recipients = Recipients(bound.office.database, NobodyElse(), utc_now)
+    recipients.put(bound.id, "cat", RecipientSettings(opted_in=True, telegram="@catty"), actor="test")
+    with bound.office.database.write() as session:
+        seen = SeenPeer(Peer(PeerKind.USER, 501, 1), "Cat", username="catty")
+        PeerRepository(session).remember(bound.account_id, [seen], utc_now())
+        own_id = session.get_one(TelegramAccount, bound.account_id).own_id
+        session.add(TelegramStop(own_id=own_id, user_id=501, stopped_at=utc_now()))
+    bound.become("Bea")
+    bound.office.wait(bound.account_id, lambda view: view.phone == BEAS and view.state == "online")
+    assert bound.organisations.get(bound.id).status.account_id is None
+    assert recipients.get(bound.id, "cat").stopped_at is not None
 
 
 def test_the_same_person_under_a_new_number_goes_on_writing(bound: Bound) -> None:
