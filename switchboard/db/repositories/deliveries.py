@@ -16,9 +16,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, cast
 
 from sqlalchemy import (
+    BindParameter,
     ColumnElement,
     CursorResult,
     Row,
@@ -42,6 +44,7 @@ from switchboard.db.upsert import MAX_PARAMETERS, insert_new
 from switchboard.domain.portions import portions
 
 LOOKED_AT = 4  # times as many rows as are wanted, to find those that follow in their subjects
+Instant = datetime | BindParameter[datetime]
 _TABLE = Delivery.metadata.tables[Delivery.__tablename__]
 
 
@@ -194,28 +197,13 @@ class DeliveryRepository:
 
         Those that follow are of the same kind as the oldest: another kind may speak of what became of it.
         """
-        oldest = self._session.execute(
-            select(Delivery.id, Delivery.subject, Delivery.kind, Delivery.state)
-            .where(Delivery.sender == sender, _in(Delivery.state, WAITING_STATES), _is_claimable(now), _is_oldest(now))
-            .order_by(Delivery.next_attempt_at, Delivery.id)
-            .limit(limit)
-        ).all()
+        oldest = self._session.execute(_oldest_due(), {"sender": sender, "now": now, "most": limit}).all()
         ids = [row.id for row in oldest]
         kinds = {row.subject: row.kind for row in oldest if row.state == DeliveryState.PENDING}
         if not kinds or len(ids) == limit:
             return ids
-        following = self._session.execute(
-            select(
-                Delivery.id,
-                Delivery.subject,
-                Delivery.kind,
-                _is_claimable(now).label("due"),
-                _is_postponed(now).label("off"),
-            )
-            .where(Delivery.subject.in_(kinds), _in(Delivery.state, OPEN_STATES), Delivery.id > min(ids))
-            .order_by(Delivery.id)
-            .limit(LOOKED_AT * limit)
-        )
+        looked_at = {"subjects": list(kinds), "after": min(ids), "now": now, "most": LOOKED_AT * limit}
+        following = self._session.execute(_open_after(), looked_at)
         taken = set(ids)
         for row in following:
             if row.id in taken or row.off or row.subject not in kinds:
@@ -560,11 +548,41 @@ def sender_of(channel: str, subject: str) -> int | None:
     return int(subject.split(":")[1]) if channel == "telegram" else None
 
 
-def _is_postponed(now: datetime, row: type[Delivery] = Delivery) -> ColumnElement[bool]:
+@cache
+def _oldest_due() -> Select[*tuple[Any, ...]]:
+    """Of an account. Built once, as the next: to build a statement costs more than to run it."""
+    now = bindparam("now", type_=Delivery.next_attempt_at.type)
+    waiting = _in(Delivery.state, WAITING_STATES)
+    return (
+        select(Delivery.id, Delivery.subject, Delivery.kind, Delivery.state)
+        .where(Delivery.sender == bindparam("sender"), waiting, _is_claimable(now), _is_oldest(now))
+        .order_by(Delivery.next_attempt_at, Delivery.id)
+        .limit(bindparam("most"))
+    )
+
+
+@cache
+def _open_after() -> Select[*tuple[Any, ...]]:
+    """The open rows of subjects after one of them."""
+    now = bindparam("now", type_=Delivery.next_attempt_at.type)
+    due, off = _is_claimable(now).label("due"), _is_postponed(now).label("off")
+    return (
+        select(Delivery.id, Delivery.subject, Delivery.kind, due, off)
+        .where(
+            Delivery.subject.in_(bindparam("subjects", expanding=True)),
+            _in(Delivery.state, OPEN_STATES),
+            Delivery.id > bindparam("after"),
+        )
+        .order_by(Delivery.id)
+        .limit(bindparam("most"))
+    )
+
+
+def _is_postponed(now: Instant, row: type[Delivery] = Delivery) -> ColumnElement[bool]:
     return and_(row.state == DeliveryState.PENDING, func.coalesce(row.claimed_until, now) > now)
 
 
-def _is_claimable(now: datetime) -> ColumnElement[bool]:
+def _is_claimable(now: Instant) -> ColumnElement[bool]:
     """Due, still of use, and in nobody's hands."""
     pending = and_(
         Delivery.state == DeliveryState.PENDING, or_(Delivery.expires_at.is_(None), Delivery.expires_at > now)
@@ -576,7 +594,7 @@ def _is_claimable(now: datetime) -> ColumnElement[bool]:
     return and_(Delivery.next_attempt_at <= now, or_(pending, uncertain))
 
 
-def _is_oldest(now: datetime) -> ColumnElement[bool]:
+def _is_oldest(now: Instant) -> ColumnElement[bool]:
     """No open row of its subject came before it, postponed ones aside."""
     older = aliased(Delivery)
     return ~exists().where(
