@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from switchboard import wiring
 from switchboard.services.organisations.following import Followed
 from tasks.app import app
@@ -9,26 +11,20 @@ from tasks.delivery import mattermost
 from tasks.queueing import queue_by_name
 
 PORTIONS = 10
-"""Transactions of one scan for digests at most, 200 people each; the next scan goes on."""
+"""Transactions of one kind in one scan at most, each of some hundred rows; the next scan goes on."""
 
 
-@app.task(name="delivery.documents.scan_due", soft_time_limit=15, only_one=True)
+@app.task(name="delivery.documents.scan_due", soft_time_limit=45, only_one=True)
 def scan_due() -> int:
     """Take second channels, change notices of processed documents, enter reminders; return how many were looked at."""
     following = wiring.document_following()
-    return sum(_queue(act()) for act in (following.move, following.follow, following.remind))
+    return sum(map(_in_portions, (following.move, following.follow, following.remind)))
 
 
 @app.task(name="delivery.documents.scan_digests", soft_time_limit=45, only_one=True)
 def scan_digests() -> int:
     """Turn what was collected into digests where they are due; return how many documents they name."""
-    count = 0
-    for _ in range(PORTIONS):
-        collected = _queue(wiring.document_digests().collect())
-        if not collected:
-            break
-        count += collected
-    return count
+    return _in_portions(wiring.document_digests().collect)
 
 
 @app.task(name="delivery.documents.scan_mailings", soft_time_limit=45, only_one=True)
@@ -44,6 +40,16 @@ def watch_service() -> int:
     for delivery_ids in batches:
         mattermost.send.delay(delivery_ids=delivery_ids)
     return sum(map(len, batches))
+
+
+def _in_portions(act: Callable[[], Followed]) -> int:
+    count = 0
+    for _ in range(PORTIONS):
+        done = _queue(act())
+        if not done:
+            break
+        count += done
+    return count
 
 
 def _queue(followed: Followed) -> int:

@@ -99,7 +99,11 @@ class DeliveryRepository:
         self._session = session
 
     def add(self, deliveries: Sequence[NewDelivery], now: datetime) -> list[int]:
-        """Enter messages; those whose key stands already are left out. Return the ids of the new rows, in order.
+        """As `enter`; return the ids of the new rows, in order."""
+        return sorted(self.enter(deliveries, now).values())
+
+    def enter(self, deliveries: Sequence[NewDelivery], now: datetime) -> dict[str, int]:
+        """Enter messages; those whose key stands already are left out. Return the ids of the new rows by their keys.
 
         One that expired was provably not sent: wanted again while it is of use (a meeting moved away and back), it waits
         again and counts as new.
@@ -124,11 +128,11 @@ class DeliveryRepository:
             for new in deliveries
         ]
         made = {row.key: row.id for row in insert_new(self._session, Delivery, rows, Delivery.id, Delivery.key)}
-        return sorted([*made.values(), *self._revive([new for new in deliveries if new.key not in made], now)])
+        return made | self._revive([new for new in deliveries if new.key not in made], now)
 
-    def _revive(self, deliveries: Sequence[NewDelivery], now: datetime) -> list[int]:
-        """Bring expired rows that are still of use back to PENDING, as they are wanted now; return their ids."""
-        revived: list[int] = []
+    def _revive(self, deliveries: Sequence[NewDelivery], now: datetime) -> dict[str, int]:
+        """Bring expired rows that are still of use back to PENDING, as they are wanted now; their ids by their keys."""
+        revived: dict[str, int] = {}
         wanted = {new.key: new for new in deliveries}
         for some in portions(list(wanted), MAX_PARAMETERS // 2):
             found = self._session.execute(
@@ -157,7 +161,7 @@ class DeliveryRepository:
                     )
                     .execution_options(synchronize_session=False)
                 )
-            revived += [row.id for row in found]
+            revived |= {row.key: row.id for row in found}
         return revived
 
     def claim(

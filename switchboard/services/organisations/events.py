@@ -233,9 +233,9 @@ class Events:
         if not made:
             return None
         event_id = int(made[0][0])
-        ids = self._tell(session, sender, event_id, event, now)
-        _audit(session, sender.id, event_id, "document_event.accept", now, actor=actor, deliveries=len(ids))
-        return _accepted(session, event_id, ids)
+        accepted, count = self._tell(session, sender, event_id, event, now)
+        _audit(session, sender.id, event_id, "document_event.accept", now, actor=actor, deliveries=count)
+        return accepted
 
     def processed(self, organisation_id: int, event_id: int) -> Accepted:
         """Somebody acted on the document: reminders end, and what was sent says so. The same again does nothing.
@@ -299,8 +299,10 @@ class Events:
             rows = session.execute(query.order_by(DocumentDelivery.id).limit(wanted.limit)).all()
         return [_delivery_view(row, now) for row in rows]
 
-    def _tell(self, session: Session, sender: Organisation, event_id: int, event: NewEvent, now: datetime) -> list[int]:
-        """Enter the notices of those who are told now, and collect for digests; return the ids of the ledger rows."""
+    def _tell(
+        self, session: Session, sender: Organisation, event_id: int, event: NewEvent, now: datetime
+    ) -> tuple[Accepted, int]:
+        """Enter the notices of those who are told now, which are counted, and collect for digests."""
         names = list(dict.fromkeys(event.recipients))
         known = recipients_by_name(session, sender.id, names)
         stops = stops_of(session, known.values())
@@ -326,9 +328,11 @@ class Events:
                 notices.append((link, recipient))
             else:
                 link["state"] = COLLECTED
-        ids = self._enter(session, event_id, notices, account_id, event.useful_for, now)
+        self._enter(session, event_id, notices, account_id, event.useful_for, now)
         insert_new(session, DocumentDelivery, links, DocumentDelivery.id)
-        return sorted(ids)
+        mattermost = sorted(link["delivery_id"] for link, _ in notices if link["channel"] == MATTERMOST)
+        accounts = [account_id] if account_id is not None and len(mattermost) < len(notices) else []
+        return Accepted(event_id, portions(mattermost, BATCH), accounts), len(notices)
 
     def _enter(
         self,
@@ -338,7 +342,8 @@ class Events:
         account_id: int | None,
         useful_for: timedelta,
         now: datetime,
-    ) -> list[int]:
+    ) -> None:
+        """The ledger's rows of notices; their ids stand in the links."""
         over_telegram = [recipient.contacted_at is None for link, recipient in notices if link["channel"] == TELEGRAM]
         slots = iter(pacing.slots_s(over_telegram, self._limits))
         new: list[NewDelivery] = []
@@ -355,11 +360,9 @@ class Events:
                     not_before=now + timedelta(seconds=wait_s) if wait_s else None,
                 )
             )
-        DeliveryRepository(session).add(new, now)
-        by_key = ids_of_keys(session, [row.key for row in new])
+        ids = DeliveryRepository(session).enter(new, now)  # of an event that is new every key is
         for (link, _), row in zip(notices, new, strict=True):
-            link["delivery_id"] = by_key[row.key]
-        return list(by_key.values())
+            link["delivery_id"] = ids[row.key]
 
     def _views(self, session: Session, events: Sequence[DocumentEvent]) -> list[EventView]:
         counts = _counts(session, [event.id for event in events])
@@ -487,11 +490,6 @@ def to_queue(session: Session, ids: Sequence[int]) -> tuple[list[list[int]], lis
             elif (account_id := account_of(row.subject)) is not None:
                 accounts.add(account_id)
     return portions(mattermost, BATCH), sorted(accounts)
-
-
-def _accepted(session: Session, event_id: int, ids: Sequence[int]) -> Accepted:
-    batches, accounts = to_queue(session, ids)
-    return Accepted(event_id, batches, accounts)
 
 
 def _repeated(session: Session, organisation_id: int, key: str, body_hash: str) -> int:
