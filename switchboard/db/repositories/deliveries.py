@@ -219,22 +219,18 @@ class DeliveryRepository:
         return ids
 
     def claim_in_order(
-        self, ids: Sequence[int], senders: Collection[int], *, owner: str, now: datetime, lease: timedelta
+        self, ids: Mapping[int, Sequence[int]], *, owner: str, now: datetime, lease: timedelta
     ) -> tuple[list[ClaimedDelivery], set[int]]:
-        """Take what `due_in_order` found, as far as it still waits; the second are those of them that are UNCERTAIN.
+        """Take what `due_in_order` found, by sender, as far as it still waits there; the second are the UNCERTAIN of them.
 
         For one who alone may claim the rows of these senders (leases say so), or the order would not be kept.
         """
-        if not ids:
+        wanted = [and_(_TABLE.c.sender == sender, _TABLE.c.id.in_(some)) for sender, some in ids.items() if some]
+        if not wanted:
             return [], set()
         claimed = self._session.execute(
             update(_TABLE)
-            .where(
-                _TABLE.c.id.in_(ids),
-                _TABLE.c.sender.in_(senders),
-                _in(_TABLE.c.state, WAITING_STATES),
-                _TABLE.c.next_attempt_at <= now,
-            )
+            .where(or_(*wanted), _in(_TABLE.c.state, WAITING_STATES), _TABLE.c.next_attempt_at <= now)
             .values(
                 state=case((_TABLE.c.state == DeliveryState.PENDING, DeliveryState.CLAIMED), else_=_TABLE.c.state),
                 owner=owner,

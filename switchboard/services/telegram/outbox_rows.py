@@ -215,8 +215,7 @@ class OutboxRows:
             for turn in turns
             if turn.most
         }
-        every = [one for of_account in ids.values() for one in of_account]
-        rows, uncertain = repository.claim_in_order(every, ids, owner=self._owner, now=now, lease=LEASE)
+        rows, uncertain = repository.claim_in_order(ids, owner=self._owner, now=now, lease=LEASE)
         found = {row.id: row for row in rows}
         mine = {
             turn.account_id: [found[one] for one in sorted(ids.get(turn.account_id, ())) if one in found]

@@ -104,7 +104,7 @@ def test_a_row_that_moved_is_out_of_reach_of_the_account_it_left(house: House) -
     change_number(house)
     with house.database.write() as session:
         claimed, _ = DeliveryRepository(session).claim_in_order(
-            ids, [house.account_id], owner="old", now=now, lease=timedelta(minutes=1)
+            {house.account_id: ids}, owner="old", now=now, lease=timedelta(minutes=1)
         )
     assert claimed == []
 

@@ -159,6 +159,17 @@ def test_what_came_of_one_batch_is_recorded_before_the_next_is_claimed(desk: Des
     assert [row.key for row in desk.do(results=Results(sent=first), most=10).rows] == ["two"]
 
 
+def test_a_row_that_moves_to_another_account_before_it_is_taken_is_taken_by_neither_now(desk: Desk) -> None:
+    desk.enter("one")
+    desk.enter("two", account=desk.other)
+    with desk.database.write() as session:
+        repository = DeliveryRepository(session)
+        found = {one: repository.due_in_order(one, utc_now(), limit=5) for one in (desk.ann, desk.other)}
+        session.execute(update(Delivery).where(Delivery.key == "one").values(sender=desk.other))
+        rows, _ = repository.claim_in_order(found, owner="x", now=utc_now(), lease=timedelta(minutes=1))
+    assert [row.key for row in rows] == ["two"]
+
+
 def test_many_accounts_take_their_turns_together_and_one_that_cannot_keeps_none_back(desk: Desk) -> None:
     desk.enter("one")
     desk.enter("two", account=desk.other)
