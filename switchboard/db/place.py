@@ -27,10 +27,11 @@ _POSTGRESQL = text(
 
 
 def place_of(database: Database) -> str | None:
-    """The place as text; None where the server does not tell it."""
+    """The place as text; None where the server does not tell it, or somebody is just making it."""
     if database.dialect == "sqlite":
         path = database.engine.url.database
-        return f"sqlite:{_name_beside(Path(path))}" if path and path != ":memory:" else None
+        name = _name_beside(Path(path)) if path and path != ":memory:" else None
+        return name and f"sqlite:{name}"
     try:
         with database.read() as session:
             cluster, number = session.execute(_POSTGRESQL).one()
@@ -39,13 +40,37 @@ def place_of(database: Database) -> str | None:
     return f"postgresql:{cluster}:{number}"
 
 
-def _name_beside(database_file: Path) -> str:
-    """The name in the file, which is made where it is missing; whoever makes it first decides."""
+def _name_beside(database_file: Path) -> str | None:
+    """The name in the file, which is made where it is missing; whoever makes it first decides. None while it is being written."""
     path = database_file.parent / FILE
     if not path.exists():
-        made = path.with_name(f"{FILE}.{os.getpid()}")
-        made.write_text(secrets.token_hex(16), encoding="ascii")
-        with contextlib.suppress(FileExistsError):
-            os.link(made, path)
-        made.unlink()
-    return path.read_text(encoding="ascii").strip()
+        made = path.with_name(f"{FILE}.{secrets.token_hex(8)}")  # not the pid: containers on one volume may share it
+        _write(made)
+        try:
+            with contextlib.suppress(FileExistsError):
+                _give_name(made, path)
+        finally:
+            made.unlink()
+    return path.read_text(encoding="ascii").strip() or None
+
+
+def _give_name(made: Path, path: Path) -> None:
+    """The whole file at once; where the file system has no hard links, another of its kind. FileExistsError: it stands."""
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        _write(path)
+
+
+def _write(path: Path) -> None:
+    """A name in a new file; FileExistsError where there is one."""
+    with path.open("x", encoding="ascii") as out:
+        try:
+            out.write(secrets.token_hex(16))
+            out.flush()
+            os.fsync(out.fileno())
+        except OSError:
+            path.unlink()
+            raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -171,6 +172,24 @@ def test_the_embedded_databases_place_is_a_file_beside_it(sqlite_url: str) -> No
     assert place_of(first) != place
     for database in (first, second):
         database.dispose()
+
+
+def test_the_place_is_made_once_also_on_a_file_system_without_hard_links(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_names: object) -> None:
+        raise PermissionError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    database = Database(sqlite_url)
+    folder = Path(make_url(sqlite_url).database or "").parent
+    place = place_of(database)
+    assert place is not None
+    assert place_of(database) == place
+    assert [found.name for found in folder.glob(f"{FILE}*")] == [FILE]
+    (folder / FILE).write_bytes(b"")  # another process has made it and not written it yet
+    assert place_of(database) is None
+    database.dispose()
 
 
 def test_postgresqls_place_is_the_databases_own_and_every_role_may_ask(postgres_url: str) -> None:
