@@ -100,7 +100,10 @@ class ProcessedBody(Body):
 
     model_config = example(event=1)
 
-    event: Annotated[Id, Field(description="the same number as in the address; another is refused")]
+    event: Annotated[
+        Id | None,
+        Field(description="the same number as in the address; another is refused. With a token it may be left out"),
+    ] = None
 
 
 class DeliveryQuery(Query):
@@ -228,8 +231,10 @@ def event(event_id: int) -> Response:
 def processed(event_id: int) -> Response:
     """The same again changes nothing."""
     if request.get_data():
-        named = ProcessedBody.model_validate_json(request.get_data())
-        if named.event != event_id:
+        named = ProcessedBody.model_validate_json(request.get_data()).event
+        if named is None and signature() is not None:
+            return problems.problem(422, "A signature covers the body alone: name the event there.")
+        if named not in (None, event_id):
             return problems.problem(422, "The body names another event than the address.")
     services().organisations.events.processed(organisation_id(), event_id)
     try:

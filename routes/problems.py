@@ -113,7 +113,8 @@ def _from_validation(error: pydantic.ValidationError) -> Response:
 def _from_ours(error: SwitchboardError) -> Response:
     match error:
         case InvalidInputsError():
-            detail = "The request has a field with several mistakes; `errors` names each."
+            many = "several mistakes" if len(error.problems) > 1 else "a mistake"
+            detail = f"The request has a field with {many}; `errors` names each."
             return problem(422, detail, errors=[{"field": error.field, "detail": one} for one in error.problems])
         case InvalidInputError():
             return problem(422, str(error), errors=[{"field": error.field, "detail": str(error)}])

@@ -82,7 +82,7 @@ class InvalidInputError(PermanentError):
 
 
 class InvalidInputsError(InvalidInputError):
-    """Several things are wrong with one field; `problems` holds a sentence for each."""
+    """One or several things are wrong with one field; `problems` holds a sentence for each."""
 
     def __init__(self, problems: Sequence[str], *, field: str) -> None:
         super().__init__("; ".join(problems), field=field)

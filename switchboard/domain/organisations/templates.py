@@ -54,6 +54,11 @@ class Purpose(StrEnum):
 _KIND = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _TOO_DEEP = "the template has too many conditions or brackets in each other"
 _HOW_TO_FILTER = 'filters stand behind a placeholder: title|upper, title|default("-", true), title|truncate(40)'
+_NOT_ALLOWED = "is not allowed; there are placeholders, filters and if"
+_TAGS = ("", "?", "if", "elif", "else", "print")
+"""The tags there are; "" stands for an expression, "?" for a tag without a name."""
+_ENDED = ("for", "block", "macro", "call", "filter", "with")
+"""Of the others those that another tag ends."""
 _ALLOWED = (
     nodes.Template,
     nodes.Output,
@@ -121,7 +126,7 @@ def faults(source: str) -> list[str]:
     try:
         parsed = _environment().parse(source)
     except TemplateSyntaxError as error:
-        return [f"line {error.lineno}: {error.message}"]
+        return list(dict.fromkeys(_of_unreadable(source, error)))[:MOST_PROBLEMS]
     except RecursionError:
         return [_TOO_DEEP]
     if _is_deeper(parsed, MOST_LEVELS):
@@ -160,7 +165,63 @@ def _forbidden(parsed: nodes.Template) -> Iterator[str]:
         elif isinstance(node, nodes.Compare) and not _can_compare(node):
             yield f"{line}: placeholders and texts are compared with each other; numbers only by == and !="
         elif not isinstance(node, _ALLOWED):
-            yield f"{line}: {_in_words(node)} is not allowed; there are placeholders, filters and if"
+            yield f"{line}: {_in_words(node)} {_NOT_ALLOWED}"
+
+
+def _of_unreadable(source: str, error: TemplateSyntaxError) -> Iterator[str]:
+    """What can be said of a template that Jinja2 cannot read as a whole: each tag and expression by itself, then its own word.
+
+    That is left out where it is about a tag that is not allowed anyway.
+    """
+    forbidden: set[str] = set()
+    ends = ""  # what ends the tag that is not allowed and around us: what stands inside is not judged
+    for line, tag, expression in _parts(source):
+        if tag == ends:
+            ends = ""
+        if ends:
+            continue
+        if tag not in _TAGS and not tag.startswith("end"):
+            forbidden.add(tag)
+            ends = f"end{tag}" if tag in _ENDED else ""
+            yield f"line {line}: {{% {tag} %}} {_NOT_ALLOWED}"
+        elif expression:
+            yield from _of_expression(expression, line, error.lineno)
+    message = error.message or ""
+    if not any(f"'{tag}'" in message or f"'end{tag}'" in message for tag in forbidden):
+        yield f"line {error.lineno}: {message}"
+
+
+def _of_expression(expression: str, line: int, known_line: int) -> Iterator[str]:
+    """What is wrong with an expression by itself; what keeps it from being read on `known_line` is said already."""
+    try:
+        parsed = _environment().parse("\n" * (line - 1) + "{{ " + expression + " }}")
+    except TemplateSyntaxError as error:
+        if error.lineno != known_line:
+            yield f"line {error.lineno}: {error.message}"
+    except RecursionError:
+        yield _TOO_DEEP
+    else:
+        yield from [_TOO_DEEP] if _is_deeper(parsed, MOST_LEVELS) else _forbidden(parsed)
+
+
+def _parts(source: str) -> Iterator[tuple[int, str, str]]:
+    """Tags and expressions as far as they can be told apart: the line, the tag ("" for none), the expression behind it."""
+    line, tag, inside = 0, "", ""
+    try:
+        for number, token, value in _environment().lex(source):
+            match token:
+                case "variable_begin":
+                    line, tag, inside = number, "", ""
+                case "block_begin":
+                    line, tag, inside = number, "?", ""
+                case "variable_end" | "block_end":
+                    yield line, tag, inside.strip()
+                case "name" if tag == "?":
+                    line, tag = number, value
+                case _:
+                    inside += value
+    except TemplateSyntaxError:
+        return
 
 
 def _in_words(node: nodes.Node) -> str:

@@ -241,10 +241,16 @@ def test_a_captured_reading_cannot_be_turned_into_a_change(sender: Sender) -> No
     empty = sender.signed(b"")
     assert sender.client.get(address, headers=empty).status_code == 200
     assert sender.client.post(f"{address}/processed", headers=empty).status_code == 401
-    for named, status in ((event_id + 1, 422), (event_id, 200)):
-        data = json.dumps({"event": named}).encode()
+    for body, status in (({}, 422), ({"event": event_id + 1}, 422), ({"event": event_id}, 200)):
+        data = json.dumps(body).encode()
         answer = sender.client.post(f"{address}/processed", data=data, headers=sender.signed(data))
         assert answer.status_code == status
+
+
+def test_with_a_token_an_empty_body_is_as_good_as_none(sender: Sender) -> None:
+    address = f"{EVENTS}/{sender.post().get_json()['id']}/processed"
+    for body, status in (({"event": 999}, 422), ({"other": 1}, 422), ({}, 200)):
+        assert sender.client.post(address, json=body, headers=sender.token).status_code == status
 
 
 def test_the_administrator_and_other_organisations_see_no_events(sender: Sender, house: House) -> None:
@@ -328,6 +334,9 @@ def test_a_mailing_is_kept_over_http(sender: Sender, house: House) -> None:
     wrong = sender.client.post(address, json={**body, "texts": {"en": "{{ x }}", "de": "x"}}, headers=ADMIN)
     assert wrong.status_code == 422
     assert [problem["field"] for problem in wrong.get_json()["errors"]] == ["texts", "texts"]
+    assert wrong.get_json()["detail"] == "The request has a field with several mistakes; `errors` names each."
+    one_mistake = sender.client.post(address, json={**body, "texts": {"en": "{{ x }}"}}, headers=ADMIN)
+    assert one_mistake.get_json()["detail"] == "The request has a field with a mistake; `errors` names each."
     often = sender.client.post(address, json={**body, "rule": "* * * * *"}, headers=ADMIN).get_json()
     assert [problem["field"] for problem in often["errors"]] == ["rule"]
     assert sender.client.post(address, json=body, headers=sender.token).status_code == 401

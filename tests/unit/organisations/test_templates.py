@@ -121,6 +121,37 @@ def test_every_problem_is_said_at_once() -> None:
     assert [line.partition(":")[0] for line in found] == ["line 1", "line 2", "line 2", "line 3"]
 
 
+@pytest.mark.parametrize(
+    ("source", "complaints"),
+    [
+        (
+            "{{ foo }}\n{% for x in y %}{{ x }}",
+            ["line 1: there is no placeholder foo", "line 2: {% for %} is not allowed"],
+        ),
+        ("{% foo %}", ["line 1: {% foo %} is not allowed"]),
+        ("{{ titel }}\n{{ number", ["line 1: there is no placeholder titel", "line 2: unexpected end of template"]),
+        ("{% if foo %}x", ["line 1: there is no placeholder foo", "line 1: Unexpected end of template"]),
+        (
+            "{% for x in y %}{{ x }}{% endfor %}\n{{ titel }}{% if title %}",
+            ["line 1: {% for %}", "line 2: there is no placeholder titel", "line 2: Unexpected end of template"],
+        ),
+        ("{{ a b }}\n{{ number|safe }}", ["line 2: there is no filter safe", "line 1: expected token"]),
+        ("{% raw %}{{ foo }}{% endraw %}{% if title %}", ["line 1: Unexpected end of template"]),
+        ("{{ " + "(" * 60 + "number" + ")" * 60 + " }}{% if", ["line 1: unexpected 'end of template'"]),
+    ],
+)
+def test_every_problem_is_said_of_what_cannot_be_read_as_a_whole(source: str, complaints: list[str]) -> None:
+    found = templates.problems(source)
+    assert len(found) == len(complaints), found
+    assert all(said.startswith(complaint) for said, complaint in zip(found, complaints, strict=True)), found
+
+
+@given(st.lists(st.sampled_from(["{{", "}}", "{%", "%}", "if", "for", "endfor", "x", "title", "|", "(", "\n", " "])))
+def test_anything_written_is_answered_with_sentences(parts: list[str]) -> None:
+    source = " ".join(parts)
+    assert all(isinstance(problem, str) and problem for problem in templates.problems(source))
+
+
 def test_a_link_without_a_value_is_text_and_not_an_error() -> None:
     source = '{{ number }} <a href="{{ link }}">open</a>'
     assert templates.problems(source) == []
