@@ -18,6 +18,10 @@ depends_on = None
 UTC_TIME = sa.DateTime(timezone=True)
 STOPPED_BY = sa.text("stopped_by IS NOT NULL")
 MOST_ID_DIGITS = 18
+SERVICE_CHAT = 777_000
+STOP = ("stop", "unsubscribe", "стоп", "отписаться", "відписатися")
+START = ("start", "старт")
+ORNAMENTS = " \t\r\n.!?,;:\"'«»“”„()[]*_/\u200b"
 
 
 def upgrade() -> None:
@@ -86,8 +90,65 @@ def _carry_over() -> None:
         connection.execute(recipients.update().where(recipients.c.id == row.id).values(stopped_by=user_id))
         known = words.get((row.own_id, user_id))
         words[row.own_id, user_id] = row.stopped_at if known is None else min(known, row.stopped_at)
+    for said, at in _answered(connection).items():
+        words[said] = min(words.get(said, at), at)
     for (own_id, user_id), at in words.items():
         connection.execute(stops.insert().values(own_id=own_id, user_id=user_id, stopped_at=at))
+
+
+def _answered(connection: sa.Connection) -> dict[tuple[int, int], datetime]:
+    """Whose last word to a number that organisations write from is STOP, and since when.
+
+    Such a word was not kept where it came from nobody's recipient, as whoever has only a phone that the number had not asked
+    Telegram for yet. The messages are known as long as retention keeps their texts.
+    """
+    messages = sa.table(
+        "telegram_messages",
+        sa.column("id", sa.BigInteger()),
+        sa.column("account_id", sa.BigInteger()),
+        sa.column("chat_id", sa.BigInteger()),
+        sa.column("edit", sa.BigInteger()),
+        sa.column("kind", sa.String()),
+        sa.column("out", sa.Boolean()),
+        sa.column("text", sa.Text()),
+        sa.column("sent_at", UTC_TIME),
+    )
+    accounts = sa.table("telegram_accounts", sa.column("id", sa.BigInteger()), sa.column("own_id", sa.BigInteger()))
+    numbers = sa.table("organisation_telegram", sa.column("account_id", sa.BigInteger()))
+    peers = sa.table(
+        "telegram_peers",
+        sa.column("account_id", sa.BigInteger()),
+        sa.column("peer_id", sa.BigInteger()),
+        sa.column("kind", sa.String()),
+    )
+    is_bot = sa.exists().where(
+        peers.c.account_id == messages.c.account_id, peers.c.peer_id == messages.c.chat_id, peers.c.kind == "bot"
+    )
+    rows = connection.execute(
+        sa.select(accounts.c.own_id, messages.c.chat_id, messages.c.text, messages.c.sent_at)
+        .join(accounts, accounts.c.id == messages.c.account_id)
+        .where(
+            accounts.c.id.in_(sa.select(numbers.c.account_id).where(numbers.c.account_id.is_not(None))),
+            accounts.c.own_id.is_not(None),
+            messages.c.kind == "message",
+            messages.c.edit == 0,
+            sa.not_(messages.c.out),
+            messages.c.text.is_not(None),
+            messages.c.chat_id > 0,
+            messages.c.chat_id != SERVICE_CHAT,
+            sa.not_(is_bot),
+        )
+        .order_by(messages.c.id)
+        .execution_options(yield_per=1_000)
+    )
+    stopped: dict[tuple[int, int], datetime] = {}
+    for own_id, chat_id, text, sent_at in rows:
+        word = text.strip(ORNAMENTS).casefold()
+        if word in STOP:
+            stopped.setdefault((own_id, chat_id), sent_at)
+        elif word in START:
+            stopped.pop((own_id, chat_id), None)
+    return stopped
 
 
 def _met(connection: sa.Connection, account_id: int, address: str | None) -> int | None:

@@ -41,7 +41,7 @@ def place_of(database: Database) -> str | None:
 
 
 def _name_beside(database_file: Path) -> str | None:
-    """The name in the file, which is made where it is missing; whoever makes it first decides. None while it is being written."""
+    """The name in the file, which is made where it is missing; whoever makes it first decides. None while it is written."""
     path = database_file.parent / FILE
     if not path.exists():
         made = path.with_name(f"{FILE}.{secrets.token_hex(8)}")  # not the pid: containers on one volume may share it

@@ -94,6 +94,24 @@ def recipient(tables: Tables, number: int, organisation_id: int = 1, **values: A
     )
 
 
+def message(tables: Tables, number: int, chat_id: int, text: str | None, **values: Any) -> None:
+    given = {"kind": "message", "out": False, "edit": 0, "sent_at": NOW, **values}
+    tables.add(
+        "telegram_messages",
+        id=number,
+        account_id=1,
+        chat_id=chat_id,
+        message_id=number,
+        sender_id=chat_id,
+        text=text,
+        stored_at=NOW,
+        state="handled",
+        next_attempt_at=NOW,
+        attempts=1,
+        **given,
+    )
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.full)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database."""
@@ -130,3 +148,42 @@ def test_every_stop_of_a_known_person_is_carried_over_and_the_others_stay(url: s
     ]
     assert people == [(1, 101), (2, 101), (3, 102), (4, 103), (5, None), (6, None), (7, None), (8, None)]
     assert standing == [1, 2, 3, 4, 5, 7, 8]
+
+
+def test_a_stop_of_somebody_who_was_not_known_yet_is_carried_over_from_their_message(url: str) -> None:
+    migrate.upgrade(url, BEFORE)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        tables = Tables(connection)
+        fill(tables)
+        tables.add("telegram_peers", account_id=1, peer_id=207, kind="bot", name="b", seen_at=NOW)
+        recipient(tables, 1, telegram="+79160000009", stopped_at=None)  # of 201, whom nobody has looked up
+        recipient(tables, 2, telegram="@anna", stopped_at=EARLIER)
+        written: list[tuple[int, str | None, dict[str, Any]]] = [
+            (201, "Стоп!", {"sent_at": EARLIER}),
+            (201, "stop", {}),
+            (202, "STOP", {}),
+            (202, "start", {}),
+            (203, "START", {}),
+            (203, "stop", {}),
+            (101, "stop", {}),  # known already
+            (204, "please stop", {}),
+            (205, "stop", {"out": True}),
+            (206, "stop", {"edit": 1}),
+            (207, "stop", {}),  # a bot
+            (-208, "stop", {}),  # a group
+            (209, "stop", {"kind": "button"}),
+            (210, None, {}),
+            (777_000, "stop", {}),  # Telegram itself
+        ]
+        for number, (chat_id, text, values) in enumerate(written, 1):
+            message(tables, number, chat_id, text, **values)
+    migrate.upgrade(url, REVISION)
+    with engine.begin() as connection:
+        stops = Tables(connection).rows("telegram_stops", "user_id", "own_id", "stopped_at")
+    engine.dispose()
+    assert [(user_id, own_id, at.replace(tzinfo=UTC)) for user_id, own_id, at in stops] == [
+        (101, OWN_ID, EARLIER),
+        (201, OWN_ID, EARLIER),
+        (203, OWN_ID, NOW),
+    ]
