@@ -149,7 +149,7 @@ def resume(organisation_id: int, mailing_id: int) -> Response:
     errors=(400, 404, 409, 422),
 )
 def send(organisation_id: int, mailing_id: int) -> Response:
-    """409 where nobody is opted in."""
+    """409 where it is for everybody and nobody is opted in; named people who cannot be reached are 202 and a `problem`."""
     key = request.headers.get(KEY, "").strip()
     if not key:
         return problems.problem(400, f"Send the header {KEY} that names this sending, so that a repeat sends nothing.")

@@ -226,7 +226,11 @@ class Mailings:
             return _view(row, sender)
 
     def send_now(self, organisation_id: int, mailing_id: int, key: str, *, actor: str) -> Accepted:
-        """Send it out of its turn, once for each `key`. ConflictError where it would reach nobody at all."""
+        """Send it out of its turn, once for each `key`.
+
+        ConflictError where it is for everybody, and nobody or too many are opted in. Where people are named it goes out as at
+        its times: `problem` and the event say why it reaches nobody.
+        """
         if not (1 <= len(key) <= MOST_KEY_CHARS and key.isascii() and key.isprintable()):
             raise InvalidInputError(f"a key has 1 to {MOST_KEY_CHARS} printable characters", field="key")
         now = self._clock()

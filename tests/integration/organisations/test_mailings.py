@@ -338,6 +338,14 @@ def test_sent_out_of_its_turn_it_goes_once_for_a_key(house: House) -> None:
         house.mailings.send_now(house.org, mailing.id, "third", actor="test")
 
 
+def test_sent_out_of_its_turn_to_named_people_whom_nobody_knows_it_says_so(house: House) -> None:
+    mailing = make(house, recipients=["stranger"])
+    sent = house.mailings.send_now(house.org, mailing.id, "today", actor="test")
+    after = house.mailings.get(house.org, mailing.id)
+    assert after.problem == "none of its recipients can be reached: unknown_recipient 1"
+    assert (after.last_event_id, sent.accounts) == (sent.event_id, [])
+
+
 def test_a_dry_run_counts_channels_and_time_and_sends_nothing(house: House) -> None:
     house.add("anna")
     house.add("boris", channel="mattermost", mattermost="boris", telegram=None)
