@@ -5,27 +5,31 @@ Level-triggered: every pass looks at the messages whose end was not acted on yet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
+from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Row, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import and_, bindparam, exists, select
+from sqlalchemy.orm import Session, aliased
 
 from switchboard.db.engine import Database
 from switchboard.db.models import (
+    OPEN_STATES,
     Delivery,
     DeliveryState,
     DocumentDelivery,
     DocumentEvent,
     EventState,
     Recipient,
-    TelegramPeer,
 )
 from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
-from switchboard.db.repositories.organisations import telegram_of
+from switchboard.db.repositories.organisations import accounts_of
+from switchboard.db.upsert import MAX_PARAMETERS
 from switchboard.domain.organisations.templates import Purpose
+from switchboard.domain.portions import portions
 from switchboard.services.organisations.addresses import TELEGRAM, account_of, reachable
 from switchboard.services.organisations.events import (
     DIGEST_KIND,
@@ -41,7 +45,7 @@ from switchboard.services.organisations.events import (
 )
 from switchboard.services.organisations.moving import move_waiting
 from switchboard.services.organisations.notices import EDIT_KIND
-from switchboard.services.organisations.stops import ANSWERED_STOP, stops_of
+from switchboard.services.organisations.stops import ANSWERED_STOP, people_known, stops_of
 
 OPTED_OUT_SINCE = "the recipient opted out"
 ENDED = (DeliveryState.SENT, DeliveryState.READ, DeliveryState.DEAD, DeliveryState.EXPIRED)
@@ -63,7 +67,22 @@ class Followed:
     accounts: list[int] = field(default_factory=list)
 
 
-_Row = Row[DocumentDelivery, Delivery]
+_Read = TypeVar("_Read", Recipient, DocumentEvent)
+_Message = tuple[Delivery, Sequence[DocumentDelivery]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a pass reads once for all of its messages: people and events by id, accounts by organisation.
+
+    Of what may take another channel: who answered STOP, and the channels that were tried, by the number of the link.
+    """
+
+    recipients: Mapping[int, Recipient]
+    events: Mapping[int, DocumentEvent]
+    accounts: Mapping[int, int]
+    stops: Container[int]
+    tried: Mapping[int, set[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +104,13 @@ class Following:
         """Act on messages that ended, in one transaction. Whoever does the same at once takes others."""
         now = self._clock()
         with self._database.write() as session:
-            rows = session.execute(
-                select(DocumentDelivery, Delivery)
-                .join(Delivery, Delivery.id == DocumentDelivery.delivery_id)
-                .where(
-                    DocumentDelivery.followed_at.is_(None),
-                    DocumentDelivery.delivery_id.is_not(None),
-                    Delivery.state.in_(ENDED),
-                )
-                .order_by(DocumentDelivery.delivery_id, DocumentDelivery.id)
-                .limit(limit)
-                # the message's row too, so that its documents stay together
-                .with_for_update(of=(DocumentDelivery, Delivery), skip_locked=True)
-            ).all()
-            new: list[_Entry] = []
-            for delivery, some in groupby(_whole(rows, limit), key=lambda row: row[1]):
-                links = [link for link, _ in some]
+            messages = _ended(session, limit)
+            for _, links in messages:
                 for link in links:
                     link.followed_at = now
-                new += self._after(session, links, delivery, now)
-            return _entered(session, new, len(rows), now)
+            known = _known(session, messages)
+            new = [entry for delivery, links in messages for entry in self._after(known, links, delivery, now)]
+            return _entered(session, new, sum(len(links) for _, links in messages), now)
 
     def move(self, *, limit: int = 1_000) -> Followed:
         """Let what waits for a number that its organisation gave up leave it, in one transaction."""
@@ -130,33 +136,28 @@ class Following:
             return _entered(session, new, len(links), now)
 
     def _after(
-        self, session: Session, links: Sequence[DocumentDelivery], delivery: Delivery, now: datetime
+        self, known: _Known, links: Sequence[DocumentDelivery], delivery: Delivery, now: datetime
     ) -> list[_Entry]:
         """What follows for the documents of one message: one, or those of a digest."""
-        recipient = None if links[0].recipient_id is None else session.get(Recipient, links[0].recipient_id)
+        recipient = known.recipients.get(links[0].recipient_id or 0)
         if delivery.state == DeliveryState.EXPIRED and delivery.reason == RECIPIENT_REMOVED:
             for link in links:
                 link.state = REMOVED
         if recipient is None:
             return []
-        events = {link.event_id: session.get_one(DocumentEvent, link.event_id) for link in links}
+        events = known.events
         if delivery.state in ARRIVED:
-            if delivery.channel == TELEGRAM:
-                _remember(session, recipient, delivery)
             named = [link for link in links if not _was_left_out(link, events[link.event_id], delivery)]
             # of a mailing that was withdrawn, those who have the message keep it
             documents = [link for link in named if events[link.event_id].mailing_id is None]
             processed = [link for link in documents if events[link.event_id].state == EventState.PROCESSED]
             return [_Entry(_edit(processed[0], delivery, now))] if processed else []
-        if delivery.state == DeliveryState.DEAD or _came_too_late(delivery):
-            return self._second(session, links, events, delivery, recipient, now)
-        return []
+        return self._second(known, links, delivery, recipient, now) if _failed(delivery) else []
 
     def _second(
         self,
-        session: Session,
+        known: _Known,
         links: Sequence[DocumentDelivery],
-        events: Mapping[int, DocumentEvent],
         delivery: Delivery,
         recipient: Recipient,
         now: datetime,
@@ -165,23 +166,13 @@ class Following:
 
         What came too late goes there while it is of use, else the sender sees why not.
         """
-        number = telegram_of(session, recipient.organisation_id)
-        account_id = None if number is None else number.account_id
-        first = links[0]
-        tried = set(
-            session.scalars(
-                select(DocumentDelivery.channel).where(
-                    DocumentDelivery.event_id.in_([link.event_id for link in links]),
-                    DocumentDelivery.external_id == first.external_id,
-                    DocumentDelivery.purpose == first.purpose,
-                )
-            )
-        )
+        events, account_id = known.events, known.accounts.get(recipient.organisation_id)
+        tried = {channel for link in links for channel in known.tried[link.id]}
         rest = [channel for channel in reachable(recipient, account_id) if channel not in tried]
         if not rest or delivery.expires_at is None:
             return []
         until = delivery.expires_at
-        stopped = recipient.id in stops_of(session, [recipient])
+        stopped = recipient.id in known.stops
         if _came_too_late(delivery):
             unwanted = ANSWERED_STOP if stopped else None if recipient.opted_in else OPTED_OUT_SINCE
             links = _of_use(links, events, rest[0], unwanted, now)
@@ -221,12 +212,96 @@ class Following:
         return [_Entry(row, [_placed(link, row, Purpose.REMINDER, reason=None, remind_at=None)])]
 
 
-def _whole(rows: Sequence[_Row], limit: int) -> Sequence[_Row]:
+def _ended(session: Session, limit: int) -> list[_Message]:
+    """Messages that ended and were not acted on, with their documents, all locked."""
+    in_index = Delivery.state.in_(bindparam(None, list(OPEN_STATES), expanding=True, literal_execute=True))
+    # found first, by its partial index: PostgreSQL would rather merge, and read the whole ledger for it
+    not_over = select(Delivery.id).where(in_index).cte("not_over").prefix_with("MATERIALIZED", dialect="postgresql")
+    is_open = exists().where(not_over.c.id == DocumentDelivery.delivery_id)
+    links = session.scalars(
+        select(DocumentDelivery)
+        .where(DocumentDelivery.followed_at.is_(None), DocumentDelivery.delivery_id.is_not(None), ~is_open)
+        .order_by(DocumentDelivery.delivery_id, DocumentDelivery.id)
+        .limit(limit)
+        .with_for_update(of=DocumentDelivery, skip_locked=True)
+    ).all()
+    by_delivery = {
+        delivery_id: list(some)
+        for delivery_id, some in groupby(_whole(links, limit), key=lambda link: link.delivery_id)
+        if delivery_id is not None
+    }
+    messages: list[_Message] = []
+    for some in portions(list(by_delivery), MAX_PARAMETERS):
+        rows = session.scalars(
+            select(Delivery)
+            .where(Delivery.id.in_(some), Delivery.state.in_(ENDED))
+            .order_by(Delivery.id)
+            # the message's row too, so that its documents stay together
+            .with_for_update(skip_locked=True)
+        )
+        messages += [(row, by_delivery[row.id]) for row in rows]
+    return messages
+
+
+def _whole(links: Sequence[DocumentDelivery], limit: int) -> Sequence[DocumentDelivery]:
     """Without the last message where the limit may have cut it: the next pass has all of its documents."""
-    if len(rows) < limit:
-        return rows
-    whole = [row for row in rows if row[1] is not rows[-1][1]]
-    return whole or rows
+    if len(links) < limit:
+        return links
+    whole = [link for link in links if link.delivery_id != links[-1].delivery_id]
+    return whole or links
+
+
+def _known(session: Session, messages: Sequence[_Message]) -> _Known:
+    """Read what the messages are about; who was reached is remembered here, before it is asked who answered STOP."""
+    links = [link for _, some in messages for link in some]
+    recipients = _by_id(session, Recipient, {link.recipient_id for link in links if link.recipient_id is not None})
+    events = _by_id(session, DocumentEvent, {link.event_id for link in links})
+    of_known = [
+        (row, some, recipients[some[0].recipient_id or 0])
+        for row, some in messages
+        if some[0].recipient_id in recipients
+    ]
+    _remember(
+        session, [(row, person) for row, _, person in of_known if row.state in ARRIVED and row.channel == TELEGRAM]
+    )
+    failed = [(some, person) for row, some, person in of_known if _failed(row)]
+    return _Known(
+        recipients,
+        events,
+        accounts_of(session, {person.organisation_id for _, person in failed}),
+        stops_of(session, {person.id: person for _, person in failed}.values()),
+        _tried(session, [link for some, _ in failed for link in some]),
+    )
+
+
+def _by_id(session: Session, model: type[_Read], ids: Collection[int]) -> dict[int, _Read]:
+    found: dict[int, _Read] = {}
+    for some in portions(sorted(ids), MAX_PARAMETERS):
+        found |= {row.id: row for row in session.scalars(select(model).where(model.id.in_(some)))}
+    return found
+
+
+def _tried(session: Session, links: Sequence[DocumentDelivery]) -> dict[int, set[str]]:
+    """The channels over which the person was told of the document for the same purpose, by the number of the link."""
+    other = aliased(DocumentDelivery)
+    same = and_(
+        other.event_id == DocumentDelivery.event_id,
+        other.external_id == DocumentDelivery.external_id,
+        other.purpose == DocumentDelivery.purpose,
+    )
+    found: defaultdict[int, set[str]] = defaultdict(set)
+    for some in portions([link.id for link in links], MAX_PARAMETERS):
+        rows = session.execute(
+            select(DocumentDelivery.id, other.channel).join(other, same).where(DocumentDelivery.id.in_(some))
+        )
+        for link_id, channel in rows:
+            if channel is not None:
+                found[link_id].add(channel)
+    return found
+
+
+def _failed(delivery: Delivery) -> bool:
+    return delivery.state == DeliveryState.DEAD or _came_too_late(delivery)
 
 
 def _came_too_late(delivery: Delivery) -> bool:
@@ -308,22 +383,18 @@ def _placed(
     )
 
 
-def _remember(session: Session, recipient: Recipient, delivery: Delivery) -> None:
-    """They are no stranger any more; and who they are, so that their answers are theirs under any name they take later."""
-    if recipient.contacted_at is None:
-        recipient.contacted_at = delivery.finished_at
-    if recipient.telegram_user_id is None and recipient.telegram is not None:
-        recipient.telegram_user_id = session.scalars(
-            select(TelegramPeer.peer_id)
-            .where(TelegramPeer.account_id == account_of(delivery.subject), _has_address(recipient.telegram))
-            .order_by(TelegramPeer.seen_at.desc())
-        ).first()
-
-
-def _has_address(address: str) -> ColumnElement[bool]:
-    if address.startswith("@"):
-        return func.lower(TelegramPeer.username) == address.removeprefix("@")
-    return TelegramPeer.phone == address if address.startswith("+") else TelegramPeer.peer_id == int(address)
+def _remember(session: Session, reached: Iterable[tuple[Delivery, Recipient]]) -> None:
+    """They are no strangers any more; and who they are, so that their answers are theirs under any name they take later."""
+    unknown: defaultdict[int | None, list[Recipient]] = defaultdict(list)
+    for delivery, recipient in reached:
+        if recipient.contacted_at is None:
+            recipient.contacted_at = delivery.finished_at
+        if recipient.telegram_user_id is None:
+            unknown[account_of(delivery.subject)].append(recipient)
+    for account_id, recipients in unknown.items():
+        people = {} if account_id is None else people_known(session, account_id, recipients)
+        for recipient in recipients:
+            recipient.telegram_user_id = people.get(recipient.id)
 
 
 def _edit(link: DocumentDelivery, delivery: Delivery, now: datetime) -> NewDelivery:

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import String, bindparam, case, cast, literal, or_, select, update
+from sqlalchemy import bindparam, case, literal, select, update
 from sqlalchemy.orm import Session
 
 from switchboard.db.models import Delivery, DeliveryState, DocumentDelivery, OrganisationTelegram, Recipient
 from switchboard.db.models.deliveries import WAITING_STATES
+from switchboard.db.repositories.organisations import lock_documents
 from switchboard.services.organisations.addresses import TELEGRAM
 
 MOVED = "the organisation writes from another number now"
@@ -35,28 +36,40 @@ class Moved:
 def move_waiting(session: Session, now: datetime, *, organisation_id: int | None = None, limit: int = 1_000) -> Moved:
     """Move up to `limit` rows, of one organisation or of all. Without a new number they end, and follow as what was refused."""
     account_id = OrganisationTelegram.account_id
-    subject = literal(f"{TELEGRAM}:") + cast(account_id, String) + ":" + cast(Recipient.id, String)
-    waiting = Delivery.state.in_(bindparam(None, list(WAITING_STATES), expanding=True, literal_execute=True))
-    query = (
-        select(Delivery.id, Delivery.body, account_id)
-        .join(DocumentDelivery, DocumentDelivery.delivery_id == Delivery.id)
+    in_index = Delivery.state.in_(bindparam(None, list(WAITING_STATES), expanding=True, literal_execute=True))
+    # found first, by its partial index: PostgreSQL would rather merge, and read the whole ledger for it
+    waiting = (
+        select(Delivery.id, Delivery.sender)
+        .where(in_index, Delivery.state == DeliveryState.PENDING, Delivery.channel == TELEGRAM)
+        .cte("waiting")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    elsewhere = (
+        select(DocumentDelivery.delivery_id, account_id)
+        .join(waiting, waiting.c.id == DocumentDelivery.delivery_id)
         .join(Recipient, Recipient.id == DocumentDelivery.recipient_id)
         .outerjoin(OrganisationTelegram, OrganisationTelegram.organisation_id == Recipient.organisation_id)
         .where(
-            # as the partial indexes have it: few rows of many
+            # as the partial index has it: few rows of many
             DocumentDelivery.delivery_id.is_not(None),
             DocumentDelivery.followed_at.is_(None),
-            waiting,
-            Delivery.state == DeliveryState.PENDING,
-            Delivery.channel == TELEGRAM,
-            or_(account_id.is_(None), Delivery.subject != subject),
+            waiting.c.sender.is_distinct_from(account_id),
         )
-        .order_by(Delivery.id)
+        .order_by(DocumentDelivery.delivery_id)
         .limit(limit)
-        .with_for_update(of=Delivery, skip_locked=True)
     )
     if organisation_id is not None:
-        query = query.where(Recipient.organisation_id == organisation_id)
+        elsewhere = elsewhere.where(Recipient.organisation_id == organisation_id)
+    found = elsewhere.cte("elsewhere")
+    query = (
+        select(Delivery.id, Delivery.body, found.c.account_id)
+        .join(found, found.c.delivery_id == Delivery.id)
+        # once more, of the row as it is when it is locked
+        .where(Delivery.state == DeliveryState.PENDING, Delivery.sender.is_distinct_from(found.c.account_id))
+        .order_by(Delivery.id)
+        # a document's row that is changed meanwhile may refer to the message, and need not be waited for
+        .with_for_update(of=Delivery, skip_locked=True, key_share=True)
+    )
     by_account: defaultdict[int | None, set[int]] = defaultdict(set)
     for delivery_id, body, wanted in session.execute(query):
         if not (body or {}).get(PLAN, {}).get("done"):
@@ -84,11 +97,14 @@ def _move(session: Session, ids: Sequence[int], account_id: int, now: datetime) 
         )
         .execution_options(synchronize_session=False)
     )
+    theirs = (
+        DocumentDelivery.delivery_id.in_(ids),
+        DocumentDelivery.followed_at.is_(None),  # as of all that wait; the partial index asks for it
+        DocumentDelivery.reason.is_(None),
+    )
+    lock_documents(session, *theirs)
     session.execute(
-        update(DocumentDelivery)
-        .where(DocumentDelivery.delivery_id.in_(ids), DocumentDelivery.reason.is_(None))
-        .values(reason=MOVED)
-        .execution_options(synchronize_session=False)
+        update(DocumentDelivery).where(*theirs).values(reason=MOVED).execution_options(synchronize_session=False)
     )
 
 

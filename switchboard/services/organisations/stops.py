@@ -110,7 +110,7 @@ def said_to_number(session: Session, recipients: Sequence[Recipient]) -> dict[in
             by_number[number].append(one)
     found: dict[int, tuple[int, datetime]] = {}
     for (account_id, own_id), some in by_number.items():
-        people = _people(session, account_id, some)
+        people = people_known(session, account_id, some)
         words = _words(session, own_id, set(people.values()))
         found |= {one: (user_id, words[user_id]) for one, user_id in people.items() if user_id in words}
     return found
@@ -140,7 +140,7 @@ def _words(session: Session, own_id: int, user_ids: set[int] | None = None) -> d
     return found
 
 
-def _people(session: Session, account_id: int, recipients: Sequence[Recipient]) -> dict[int, int]:
+def people_known(session: Session, account_id: int, recipients: Sequence[Recipient]) -> dict[int, int]:
     """Who they are at Telegram, by the recipient's id, as far as their account knows."""
     found = {one.id: one.telegram_user_id for one in recipients if one.telegram_user_id is not None}
     by_address: defaultdict[str, list[int]] = defaultdict(list)

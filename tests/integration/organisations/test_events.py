@@ -6,6 +6,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+import sqlalchemy.event
 from sqlalchemy import func, select, update
 
 from switchboard.db.models import AuditEntry, Delivery, DeliveryState, DocumentDelivery, DocumentEvent, Recipient
@@ -308,3 +309,26 @@ def test_what_was_said_of_a_document_is_erased_in_time_and_who_was_told_stays(ho
     assert Retention(house.database, timedelta(days=90)).erase(NOW + timedelta(days=91)).document_events == 1
     event = house.events.get(house.org, event_id)
     assert (event.number, event.title, event.counts) == (None, None, {"sent": 1})
+
+
+@both
+def test_a_wave_of_messages_is_followed_in_few_statements(house: House) -> None:
+    names = [f"person{number:02}" for number in range(50)]
+    for name in names:
+        house.add(name, second_channel="mattermost", mattermost="anna")
+    event_id = house.post(*names).event_id
+    with house.database.write() as session:
+        ended = update(Delivery).values(state=DeliveryState.SENT, finished_at=NOW, first_attempt_at=NOW)
+        session.execute(ended)
+        first = session.scalars(select(Delivery.id).order_by(Delivery.id).limit(25)).all()
+        session.execute(ended.where(Delivery.id.in_(first)).values(state=DeliveryState.DEAD, reason="privacy"))
+    statements: list[str] = []
+
+    @sqlalchemy.event.listens_for(house.database.engine, "before_cursor_execute")
+    def keep(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        statements.append(statement)
+
+    followed = house.following.follow()
+    assert (followed.count, [len(batch) for batch in followed.batches]) == (50, [25])
+    assert 0 < len(statements) < 50
+    assert house.events.get(house.org, event_id).counts == {"sent": 25, "waiting": 25}
