@@ -10,6 +10,7 @@ from typing import TypedDict
 
 import pydantic
 from flask import Flask, Response
+from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from routes import request_ids
@@ -26,6 +27,9 @@ from switchboard.logs import get_logger
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
+LOST_TO_ANOTHER = ("40001", "40P01")
+"""What PostgreSQL says to one of several writers that wait for one another: its change was undone, the others go on
+(https://www.postgresql.org/docs/current/errcodes-appendix.html, class 40)."""
 DETAILS = {
     400: "The request is not well formed.",
     404: "There is nothing at this address.",
@@ -90,6 +94,7 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _from_http)
     app.register_error_handler(pydantic.ValidationError, _from_validation)
     app.register_error_handler(SwitchboardError, _from_ours)
+    app.register_error_handler(OperationalError, _from_database)
     app.register_error_handler(Exception, _from_bug)
 
 
@@ -131,6 +136,15 @@ def _from_ours(error: SwitchboardError) -> Response:
             return problem(502, "A server this needs does not accept our credentials.")
         case _:
             return _from_bug(error)
+
+
+def _from_database(error: OperationalError) -> Response:
+    if getattr(error.orig, "sqlstate", None) not in LOST_TO_ANOTHER:
+        return _from_bug(error)
+    _log.warning("request lost to another writer", kind=type(error.orig).__name__)
+    return problem(
+        503, "Somebody changed the same just now and nothing was done; try again.", retry_after_s=RETRY_AFTER_S
+    )
 
 
 def _from_bug(error: Exception) -> Response:

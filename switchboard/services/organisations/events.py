@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, Select, and_, func, or_, select, update
+from sqlalchemy import Row, Select, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
@@ -29,7 +29,13 @@ from switchboard.db.models import (
     Recipient,
 )
 from switchboard.db.repositories.deliveries import DeliveryRepository, NewDelivery
-from switchboard.db.repositories.organisations import lineage, organisation, recipients_by_name, telegram_of
+from switchboard.db.repositories.organisations import (
+    kept_recipients,
+    lineage,
+    lock_documents,
+    organisation,
+    telegram_of,
+)
 from switchboard.db.upsert import MAX_PARAMETERS, insert_new
 from switchboard.domain.organisations.digests import digest_at
 from switchboard.domain.organisations.schedule import reminder_at
@@ -248,17 +254,22 @@ class Events:
             if event.state == EventState.PROCESSED:
                 return Accepted(event_id)
             event.state, event.processed_at = EventState.PROCESSED, now
-            links = update(DocumentDelivery).where(DocumentDelivery.event_id == event_id)
-            # one that a digest takes just now is waited for here, so that the second statement sees it taken
+            collected = DocumentDelivery.digest_at.is_not(None)
+            which = (DocumentDelivery.event_id == event_id, or_(DocumentDelivery.delivery_id.is_not(None), collected))
+            # one that a digest takes just now is waited for here, so that the next statement sees it taken
+            lock_documents(session, *which)
+            # one statement: PostgreSQL looks a row's foreign keys up, and locks them, when one transaction changes it twice
             session.execute(
-                links.where(
-                    or_(DocumentDelivery.delivery_id.is_not(None), DocumentDelivery.digest_at.is_not(None))
-                ).values(followed_at=None, remind_at=None)
-            )
-            session.execute(
-                links.where(DocumentDelivery.digest_at.is_not(None)).values(
-                    state=GIVEN_UP, reason=PROCESSED_BEFORE, digest_at=None
+                update(DocumentDelivery)
+                .where(*which)
+                .values(
+                    followed_at=None,
+                    remind_at=None,
+                    state=case((collected, GIVEN_UP), else_=DocumentDelivery.state),
+                    reason=case((collected, PROCESSED_BEFORE), else_=DocumentDelivery.reason),
+                    digest_at=None,
                 )
+                .execution_options(synchronize_session=False)
             )
             _audit(session, organisation_id, event_id, "document_event.processed", now)
         return Accepted(event_id)
@@ -304,7 +315,7 @@ class Events:
     ) -> tuple[Accepted, int]:
         """Enter the notices of those who are told now, which are counted, and collect for digests."""
         names = list(dict.fromkeys(event.recipients))
-        known = recipients_by_name(session, sender.id, names)
+        known = kept_recipients(session, sender.id, names)
         stops = stops_of(session, known.values())
         chain = lineage(session, sender.id)
         number = telegram_of(session, sender.id)
@@ -506,7 +517,8 @@ def _repeated(session: Session, organisation_id: int, key: str, body_hash: str) 
 
 
 def _event(session: Session, organisation_id: int, event_id: int, *, lock: bool = False) -> DocumentEvent:
-    event = session.get(DocumentEvent, event_id, with_for_update=lock or None)
+    # rows that refer to the event are no matter of this lock: who writes one may hold what its holder waits for
+    event = session.get(DocumentEvent, event_id, with_for_update={"key_share": True} if lock else None)
     if event is None or event.organisation_id != organisation_id:
         raise NotFoundError(f"this organisation has no event {event_id}")
     return event

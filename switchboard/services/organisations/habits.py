@@ -9,6 +9,7 @@ from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
 from switchboard.db.models import DocumentDelivery, Organisation, Recipient
+from switchboard.db.repositories.organisations import lock_documents
 from switchboard.domain.organisations.digests import AT_ONCE, Every, Habit
 
 
@@ -23,11 +24,10 @@ def habit_of(chain: Sequence[Organisation], recipient: Recipient | None = None) 
 
 def send_collected(session: Session, recipients: Sequence[int] | Select[int], now: datetime) -> None:
     """What was collected for these recipients by an earlier habit goes out with the next pass."""
+    theirs = (DocumentDelivery.digest_at > now, DocumentDelivery.recipient_id.in_(recipients))
+    lock_documents(session, *theirs)
     session.execute(
-        update(DocumentDelivery)
-        .where(DocumentDelivery.digest_at > now, DocumentDelivery.recipient_id.in_(recipients))
-        .values(digest_at=now)
-        .execution_options(synchronize_session=False)
+        update(DocumentDelivery).where(*theirs).values(digest_at=now).execution_options(synchronize_session=False)
     )
 
 

@@ -19,6 +19,7 @@ from switchboard.db.models import (
     OrganisationTelegram,
     Recipient,
 )
+from switchboard.db.repositories.organisations import lock_documents
 from switchboard.services.organisations.addresses import TELEGRAM
 from switchboard.services.organisations.events import RECIPIENT_REMOVED, REMOVED
 
@@ -55,6 +56,7 @@ def end_waiting(session: Session, whose: ColumnElement[bool], now: datetime) -> 
         .execution_options(synchronize_session=False)
     )
     ended = select(Delivery.id).where(Delivery.state == DeliveryState.EXPIRED, Delivery.reason == RECIPIENT_REMOVED)
+    lock_documents(session, DocumentDelivery.recipient_id.in_(people))  # all: with the recipient each changes
     theirs = update(DocumentDelivery).where(DocumentDelivery.recipient_id.in_(people))
     of_ended = DocumentDelivery.delivery_id.in_(ended.where(Delivery.id == DocumentDelivery.delivery_id))
     for links in (

@@ -158,13 +158,13 @@ class Recipients:
                 row.telegram_user_id = row.contacted_at = None
             for name in changed:
                 setattr(row, name, values[name])
-            if {"digest", "digest_at"}.intersection(changed):
-                send_collected(session, [row.id], now)
             if created and row.stopped_at is None and (row.telegram or row.mattermost):
                 row.stopped_at, row.stopped_by = _stopped_elsewhere(session, row)
             if created or changed:
                 row.updated_at = now
                 _audit(session, row, "recipient.put", actor, now, created=created, changed=sorted(changed))
+            if {"digest", "digest_at"}.intersection(changed):
+                send_collected(session, [row.id], now)
             return _views(session, [row])[0], created
 
     def get(self, organisation_id: int, external_id: str) -> RecipientView:
@@ -211,7 +211,9 @@ class Recipients:
         gets no answer; STOP and START are kept all the same.
         """
         word, now = meaning(text), self._clock()
-        with self._database.write() as session:
+        # each row is written once: PostgreSQL locks the organisation of one that is changed twice in a transaction, and whoever
+        # changes the organisation may wait for the row
+        with self._database.write() as session, session.no_autoflush:
             found = _heard(session, account_id, peer)
             for row in found:
                 row.telegram_user_id = peer.user_id

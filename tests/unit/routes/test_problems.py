@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
+from psycopg import errors as postgresql
+from sqlalchemy.exc import OperationalError
 
 from routes import problems, responses
 from switchboard import errors
@@ -41,6 +43,10 @@ def _app(fault: Exception) -> Flask:
         (errors.ConfigError(SECRET), 500),
         (errors.UncertainError(SECRET), 500),
         (errors.RemoteRejectedError(SECRET, status=400), 500),
+        (OperationalError("UPDATE x", {}, postgresql.DeadlockDetected(SECRET)), 503),
+        (OperationalError("UPDATE x", {}, postgresql.SerializationFailure(SECRET)), 503),
+        (OperationalError("UPDATE x", {}, postgresql.DiskFull(SECRET)), 500),
+        (OperationalError("UPDATE x", {}, RuntimeError(SECRET)), 500),
         (RuntimeError(SECRET), 500),
         (KeyError(SECRET), 500),
     ],
@@ -64,6 +70,8 @@ def test_bad_input_names_its_field() -> None:
 def test_a_passing_fault_says_when_to_try_again() -> None:
     assert _app(errors.LockBusyError("x", retry_after_s=12.2)).test_client().get("/x").headers["Retry-After"] == "13"
     assert _app(errors.RemoteUnavailableError("x")).test_client().get("/x").headers["Retry-After"] == "5"
+    lost = OperationalError("UPDATE x", {}, postgresql.DeadlockDetected("x"))
+    assert _app(lost).test_client().get("/x").headers["Retry-After"] == "5"
 
 
 def test_a_bug_is_a_problem_document_in_debug_and_testing_too() -> None:
