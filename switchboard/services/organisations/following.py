@@ -53,8 +53,9 @@ ARRIVED = (DeliveryState.SENT, DeliveryState.READ)
 BEGUN = (*ARRIVED, DeliveryState.SENDING, DeliveryState.UNCERTAIN)
 EDIT_USEFUL_FOR = timedelta(days=2)
 WRITTEN_BEFORE = timedelta(minutes=15)
-"""A message is written so long before its first byte leaves, at most (the lease is shorter): what was processed earlier is not
-in it. What was processed within that time counts as named; at worst the message is changed to strike out one more.
+"""A message is written so long before the first byte of its first attempt leaves, at most (the lease is shorter): what was
+processed earlier is not in it. What was processed later counts as named, also where the message was put off and written anew:
+at worst it is changed to strike out one more.
 """
 
 
