@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -114,8 +115,9 @@ def test_documents_are_locked_in_the_order_of_their_numbers(house: House) -> Non
     with house.database.read() as session:
         first, second = session.scalars(select(DocumentDelivery.id).order_by(DocumentDelivery.id))
         people = session.scalars(select(Recipient.id)).all()
-    with house.database.write() as session:  # its row lies behind the other's now
-        session.execute(update(DocumentDelivery).where(DocumentDelivery.id == first).values(reason="moved"))
+    later = house.clock() + timedelta(hours=5)
+    with house.database.write() as session:  # now behind the other, in the index too
+        session.execute(update(DocumentDelivery).where(DocumentDelivery.id == first).values(digest_at=later))
 
     def change_habit() -> None:
         with house.database.write() as session:
@@ -152,6 +154,7 @@ def test_a_habit_is_changed_while_the_number_of_its_organisation_changes(house: 
     def change() -> None:
         house.organisations.set_telegram(house.org, OTHER, api_id=API_ID, api_hash=API_HASH, actor="test")
 
+    house.clock.forward(minutes=1)
     with met_before(house, "UPDATE recipients", Other(house, change)):
         house.add("anna", digest="hour")
     assert house.recipients.get(house.org, "anna").digest == "hour"
