@@ -33,6 +33,14 @@ def record(
     session.add(AuditEntry(at=now, actor=actor, action=action, subject=subject, details=dict(details or {})))
 
 
+def record_of_organisation(
+    session: Session, organisation_id: int, action: str, actor: str, now: datetime, **details: object
+) -> None:
+    """As `record`, of an organisation and what is its own."""
+    subject = f"organisation:{organisation_id}"
+    record(session, actor=actor, action=action, subject=subject, now=now, details=details)
+
+
 class AuditLog:
     """Reading the log."""
 

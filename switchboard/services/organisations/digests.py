@@ -29,7 +29,6 @@ from switchboard.services.organisations.events import (
     PROCESSED_BEFORE,
     REMOVED,
     digest_row,
-    ids_of_keys,
     refusal,
     to_queue,
 )
@@ -112,12 +111,11 @@ class Digests:
             )
             for one, wait in zip(found, waits, strict=True)
         ]
-        ids = DeliveryRepository(session).add(new, now)
-        by_key = ids_of_keys(session, [row.key for row in new])
+        ids = DeliveryRepository(session).enter(new, now)  # a document is in one digest, so every key is new
         for one, row in zip(found, new, strict=True):
             for link in one.links:
-                link.delivery_id, link.state, link.digest_at = by_key[row.key], None, None
-        batches, accounts = to_queue(session, ids)
+                link.delivery_id, link.state, link.digest_at = ids[row.key], None, None
+        batches, accounts = to_queue(new, ids)
         return Followed(count, batches, accounts)
 
 

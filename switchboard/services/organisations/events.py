@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -339,11 +339,9 @@ class Events:
                 notices.append((link, recipient))
             else:
                 link["state"] = COLLECTED
-        self._enter(session, event_id, notices, account_id, event.useful_for, now)
+        batches, accounts = self._enter(session, event_id, notices, account_id, event.useful_for, now)
         insert_new(session, DocumentDelivery, links, DocumentDelivery.id)
-        mattermost = sorted(link["delivery_id"] for link, _ in notices if link["channel"] == MATTERMOST)
-        accounts = [account_id] if account_id is not None and len(mattermost) < len(notices) else []
-        return Accepted(event_id, portions(mattermost, BATCH), accounts), len(notices)
+        return Accepted(event_id, batches, accounts), len(notices)
 
     def _enter(
         self,
@@ -353,8 +351,8 @@ class Events:
         account_id: int | None,
         useful_for: timedelta,
         now: datetime,
-    ) -> None:
-        """The ledger's rows of notices; their ids stand in the links."""
+    ) -> tuple[list[list[int]], list[int]]:
+        """The ledger's rows of notices, whose ids stand in the links; return what `to_queue` does."""
         over_telegram = [recipient.contacted_at is None for link, recipient in notices if link["channel"] == TELEGRAM]
         slots = iter(pacing.slots_s(over_telegram, self._limits))
         new: list[NewDelivery] = []
@@ -374,6 +372,7 @@ class Events:
         ids = DeliveryRepository(session).enter(new, now)  # of an event that is new every key is
         for (link, _), row in zip(notices, new, strict=True):
             link["delivery_id"] = ids[row.key]
+        return to_queue(new, ids)
 
     def _views(self, session: Session, events: Sequence[DocumentEvent]) -> list[EventView]:
         counts = _counts(session, [event.id for event in events])
@@ -488,19 +487,18 @@ def ids_of_keys(session: Session, keys: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def to_queue(session: Session, ids: Sequence[int]) -> tuple[list[list[int]], list[int]]:
-    """Of ledger rows: Mattermost's in batches, and the Telegram accounts whose rows they are."""
-    mattermost: list[int] = []
+def to_queue(rows: Iterable[NewDelivery], ids: Mapping[str, int]) -> tuple[list[list[int]], list[int]]:
+    """Of rows that were entered under these ids: Mattermost's in batches, and the Telegram accounts that send the others."""
+    mattermost: set[int] = set()
     accounts: set[int] = set()
-    for some in portions(sorted(ids), MAX_PARAMETERS):
-        for row in session.execute(
-            select(Delivery.id, Delivery.channel, Delivery.subject).where(Delivery.id.in_(some))
-        ):
-            if row.channel == MATTERMOST:
-                mattermost.append(row.id)
-            elif (account_id := account_of(row.subject)) is not None:
-                accounts.add(account_id)
-    return portions(mattermost, BATCH), sorted(accounts)
+    for row in rows:
+        if row.key not in ids:
+            continue
+        if row.channel == MATTERMOST:
+            mattermost.add(ids[row.key])
+        elif (account_id := account_of(row.subject)) is not None:
+            accounts.add(account_id)
+    return portions(sorted(mattermost), BATCH), sorted(accounts)
 
 
 def _repeated(session: Session, organisation_id: int, key: str, body_hash: str) -> int:
@@ -673,11 +671,5 @@ def _audit(
     actor: str = "document_system",
     **details: object,
 ) -> None:
-    audit.record(
-        session,
-        actor=actor,
-        action=action,
-        subject=f"organisation:{organisation_id}",
-        now=now,
-        details={"event_id": event_id, **details},
-    )
+    details = {"event_id": event_id, **details}
+    audit.record_of_organisation(session, organisation_id, action, actor, now, **details)

@@ -359,13 +359,14 @@ def _was_left_out(link: DocumentDelivery, event: DocumentEvent, delivery: Delive
 
 def _entered(session: Session, new: list[_Entry], count: int, now: datetime) -> Followed:
     """Enter the rows, and their places with the numbers they got."""
-    ids = DeliveryRepository(session).add([entry.row for entry in new], now)
-    by_key = ids_of_keys(session, [entry.row.key for entry in new])
+    rows = [entry.row for entry in new]
+    ids = DeliveryRepository(session).enter(rows, now)
+    by_key = ids | ids_of_keys(session, [row.key for row in rows if row.key not in ids])
     for entry in new:
         for link in entry.links:
             link.delivery_id = by_key[entry.row.key]
             session.add(link)
-    batches, accounts = to_queue(session, ids)
+    batches, accounts = to_queue(rows, ids)
     return Followed(count, batches, accounts)
 
 

@@ -585,11 +585,5 @@ def _flush(session: Session) -> None:
 
 
 def _audit(session: Session, row: Mailing, action: str, actor: str, now: datetime, **details: object) -> None:
-    audit.record(
-        session,
-        actor=actor,
-        action=action,
-        subject=f"organisation:{row.organisation_id}",
-        now=now,
-        details={"mailing_id": row.id, **details},
-    )
+    details = {"mailing_id": row.id, **details}
+    audit.record_of_organisation(session, row.organisation_id, action, actor, now, **details)

@@ -464,14 +464,8 @@ def _check_id(external_id: str) -> None:
 
 
 def _audit(session: Session, row: Recipient, action: str, actor: str, now: datetime, **details: object) -> None:
-    audit.record(
-        session,
-        actor=actor,
-        action=action,
-        subject=f"organisation:{row.organisation_id}",
-        now=now,
-        details={"recipient_id": row.id, **details},
-    )
+    details = {"recipient_id": row.id, **details}
+    audit.record_of_organisation(session, row.organisation_id, action, actor, now, **details)
 
 
 def _views(session: Session, rows: Sequence[Recipient]) -> list[RecipientView]:

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
 
 from switchboard.db.engine import Database
 from switchboard.db.models import NoticeTemplate, Recipient
@@ -76,7 +75,9 @@ class Wording:
         with self._database.write() as session:
             organisation(session, organisation_id)
             upsert(session, NoticeTemplate, row, ("organisation_id", "kind", "purpose", "locale"))
-            _audit(session, organisation_id, "template.put", actor, now, kind=kind, purpose=wanted, language=language)
+            audit.record_of_organisation(
+                session, organisation_id, "template.put", actor, now, kind=kind, purpose=wanted, language=language
+            )
         return TemplateView(kind, wanted, language, source, now)
 
     def remove(self, organisation_id: int, kind: str, purpose: str, language: str, *, actor: str) -> None:
@@ -95,7 +96,9 @@ class Wording:
             if not gone:
                 raise NotFoundError("this organisation has no such template")
             now = self._clock()
-            _audit(session, organisation_id, "template.remove", actor, now, kind=kind, purpose=purpose)
+            audit.record_of_organisation(
+                session, organisation_id, "template.remove", actor, now, kind=kind, purpose=purpose
+            )
 
     def send_test(
         self, organisation_id: int, external_id: str, *, kind: str, purpose: str, language: str = "", actor: str
@@ -116,23 +119,20 @@ class Wording:
             stopped = recipient.id in stops_of(session, [recipient])
             channel = _channel(recipient, account_id, stopped=stopped)
             locale = known_language(language) if language else recipient.locale or sender.locale
-            ids = DeliveryRepository(session).add(
-                [
-                    NewDelivery(
-                        channel=channel,
-                        kind=TEST_KIND,
-                        key=f"{TEST_KIND}|{recipient.id}|{uuid4().hex}",
-                        subject=subject_of(channel, account_id, recipient),
-                        recipient=ledger_recipient(channel, recipient),
-                        body={"recipient_id": recipient.id, "kind": kind, "purpose": str(wanted), "locale": locale},
-                        expires_at=now + TEST_USEFUL_FOR,
-                    )
-                ],
-                now,
+            row = NewDelivery(
+                channel=channel,
+                kind=TEST_KIND,
+                key=f"{TEST_KIND}|{recipient.id}|{uuid4().hex}",
+                subject=subject_of(channel, account_id, recipient),
+                recipient=ledger_recipient(channel, recipient),
+                body={"recipient_id": recipient.id, "kind": kind, "purpose": str(wanted), "locale": locale},
+                expires_at=now + TEST_USEFUL_FOR,
             )
-            _audit(session, organisation_id, "template.test", actor, now, recipient_id=recipient.id, kind=kind)
-            batches, accounts = to_queue(session, ids)
-        return Accepted(ids[0], batches, accounts)
+            ids = DeliveryRepository(session).enter([row], now)
+            audit.record_of_organisation(
+                session, organisation_id, "template.test", actor, now, recipient_id=recipient.id, kind=kind
+            )
+        return Accepted(ids[row.key], *to_queue([row], ids))
 
 
 def _channel(recipient: Recipient, account_id: int | None, *, stopped: bool) -> str:
@@ -142,8 +142,3 @@ def _channel(recipient: Recipient, account_id: int | None, *, stopped: bool) -> 
     if not channels:
         raise ConflictError("this recipient cannot be reached: the organisation has no number to write from")
     return channels[0]
-
-
-def _audit(session: Session, organisation_id: int, action: str, actor: str, now: datetime, **details: object) -> None:
-    subject = f"organisation:{organisation_id}"
-    audit.record(session, actor=actor, action=action, subject=subject, now=now, details=details)
