@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
@@ -20,7 +21,7 @@ class Rule:
 _R = TypeVar("_R", bound=Rule)
 
 
-class FaultRules(Generic[_R]):
+class FaultRules(ABC, Generic[_R]):
     """The rules of one twin, in the order in which they were switched on."""
 
     def __init__(self) -> None:
@@ -66,6 +67,6 @@ class FaultRules(Generic[_R]):
                     return used
         return None
 
+    @abstractmethod
     def _note(self, used: _R) -> None:
         """Called under the lock when a fault acts."""
-        raise NotImplementedError
